@@ -18,7 +18,7 @@ class Spec(msgspec.Struct, frozen=True, eq=True, forbid_unknown_fields=True, ren
     """Base of every message of the rule API."""
 
 
-# -- ServiceEntry, WorkloadEntry ------------------------------------------------------------------------------------------------------------
+# -- ServiceEntry, WorkloadEntry ---------------------------------------
 
 
 class Location(enum.Enum):
@@ -32,7 +32,7 @@ class Resolution(enum.Enum):
     DNS = "DNS"
 
 
-class ServicePort(Spec):
+class ServicePort(Spec, frozen=True):
     """`protocol` is HTTP | HTTP2 | GRPC | TCP | TLS | HTTPS, upper case after decoding; `target_port` 0 means `number`."""
 
     number: int
@@ -41,13 +41,13 @@ class ServicePort(Spec):
     target_port: int = 0
 
 
-class WorkloadSelector(Spec):
+class WorkloadSelector(Spec, frozen=True):
     """ServiceEntry's selector (`labels`)."""
 
     labels: dict[str, str] = {}
 
 
-class WorkloadEntry(Spec):
+class WorkloadEntry(Spec, frozen=True):
     """One instance. `ports` maps a service port's name to the port the application listens on."""
 
     address: str
@@ -59,7 +59,7 @@ class WorkloadEntry(Spec):
     service_account: str = ""
 
 
-class ServiceEntry(Spec):
+class ServiceEntry(Spec, frozen=True):
     hosts: tuple[str, ...]
     ports: tuple[ServicePort, ...] = ()
     location: Location = Location.MESH_EXTERNAL
@@ -70,10 +70,10 @@ class ServiceEntry(Spec):
     subject_alt_names: tuple[str, ...] = ()
 
 
-# -- VirtualService -------------------------------------------------------------------------------------------------------------------------
+# -- VirtualService ---------------------------------------
 
 
-class StringMatch(Spec):
+class StringMatch(Spec, frozen=True):
     """Exactly one of the three."""
 
     exact: str | None = None
@@ -81,17 +81,17 @@ class StringMatch(Spec):
     regex: str | None = None
 
 
-class PortSelector(Spec):
+class PortSelector(Spec, frozen=True):
     number: int
 
 
-class Destination(Spec):
+class Destination(Spec, frozen=True):
     host: str
     subset: str = ""
     port: PortSelector | None = None
 
 
-class HTTPMatchRequest(Spec):
+class HTTPMatchRequest(Spec, frozen=True):
     name: str = ""
     uri: StringMatch | None = None
     method: StringMatch | None = None
@@ -103,18 +103,18 @@ class HTTPMatchRequest(Spec):
     ignore_uri_case: bool = False
 
 
-class HTTPRouteDestination(Spec):
+class HTTPRouteDestination(Spec, frozen=True):
     destination: Destination
     weight: int = 0
 
 
-class HTTPRetry(Spec):
+class HTTPRetry(Spec, frozen=True):
     attempts: int = 0
     per_try_timeout: Duration | None = None
     retry_on: str = ""
 
 
-class HTTPRoute(Spec):
+class HTTPRoute(Spec, frozen=True):
     """`timeout` None: no timeout, as in Istio."""
 
     name: str = ""
@@ -124,21 +124,21 @@ class HTTPRoute(Spec):
     retries: HTTPRetry | None = None
 
 
-class L4MatchAttributes(Spec):
+class L4MatchAttributes(Spec, frozen=True):
     port: int = 0
 
 
-class RouteDestination(Spec):
+class RouteDestination(Spec, frozen=True):
     destination: Destination
     weight: int = 0
 
 
-class TCPRoute(Spec):
+class TCPRoute(Spec, frozen=True):
     match: tuple[L4MatchAttributes, ...] = ()
     route: tuple[RouteDestination, ...] = ()
 
 
-class VirtualService(Spec):
+class VirtualService(Spec, frozen=True):
     """`gateways` may only be empty or `["mesh"]` yet."""
 
     hosts: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class VirtualService(Spec):
     export_to: tuple[str, ...] = ()
 
 
-# -- DestinationRule ------------------------------------------------------------------------------------------------------------------------
+# -- DestinationRule ---------------------------------------
 
 
 class SimpleLB(enum.Enum):
@@ -159,7 +159,7 @@ class SimpleLB(enum.Enum):
     LEAST_CONN = "LEAST_CONN"
 
 
-class LoadBalancerSettings(Spec):
+class LoadBalancerSettings(Spec, frozen=True):
     simple: SimpleLB | None = None
 
 
@@ -171,7 +171,7 @@ class ClientTLSMode(enum.Enum):
     ISTIO_MUTUAL = "ISTIO_MUTUAL"
 
 
-class ClientTLSSettings(Spec):
+class ClientTLSSettings(Spec, frozen=True):
     """SIMPLE verifies the chain against the system's (or `ca_certificates`, a path on the host) and the names in
     `subject_alt_names`, else the host of the service."""
 
@@ -181,18 +181,18 @@ class ClientTLSSettings(Spec):
     ca_certificates: str = ""
 
 
-class TrafficPolicy(Spec):
+class TrafficPolicy(Spec, frozen=True):
     load_balancer: LoadBalancerSettings | None = None
     tls: ClientTLSSettings | None = None
 
 
-class Subset(Spec):
+class Subset(Spec, frozen=True):
     name: str
     labels: dict[str, str] = {}
     traffic_policy: TrafficPolicy | None = None
 
 
-class DestinationRule(Spec):
+class DestinationRule(Spec, frozen=True):
     host: str
     traffic_policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()

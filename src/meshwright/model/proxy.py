@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The enrolled: hosts (Node) and the proxies they may run (Proxy). Facts come from enrolment by the playbook, never from what a proxy says."""
+"""The enrolled: hosts (Node) and the proxies they may run (Proxy). Facts come from enrolment, never from what a proxy says."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import enum
 from meshwright.model.networking import Spec
 
 
-class LabelSelector(Spec):
+class LabelSelector(Spec, frozen=True):
     """The security kinds' selector (`matchLabels`)."""
 
     match_labels: dict[str, str] = {}
@@ -21,16 +21,16 @@ class MutualTLSMode(enum.Enum):
     STRICT = "STRICT"
 
 
-class MutualTLS(Spec):
+class MutualTLS(Spec, frozen=True):
     mode: MutualTLSMode = MutualTLSMode.UNSET
 
 
-class PeerAuthentication(Spec):
+class PeerAuthentication(Spec, frozen=True):
     selector: LabelSelector | None = None
     mtls: MutualTLS | None = None
 
 
-class Source(Spec):
+class Source(Spec, frozen=True):
     """Values take Istio's forms: exact, `prefix*`, `*suffix`, `*`. `principals` have no `spiffe://` (`cluster.local/ns/NS/sa/SA`)."""
 
     principals: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Source(Spec):
     not_namespaces: tuple[str, ...] = ()
 
 
-class Operation(Spec):
+class Operation(Spec, frozen=True):
     """`paths` take Istio's forms (exact, `prefix*`, `*suffix`, `*`); `ports` are the application's ports, as strings."""
 
     hosts: tuple[str, ...] = ()
@@ -52,15 +52,15 @@ class Operation(Spec):
     not_paths: tuple[str, ...] = ()
 
 
-class From(Spec):
+class From(Spec, frozen=True):
     source: Source
 
 
-class To(Spec):
+class To(Spec, frozen=True):
     operation: Operation
 
 
-class Rule(Spec, rename={"from_": "from"}):
+class Rule(Spec, frozen=True, rename={"from_": "from"}):
     """Empty `from_` is any caller, empty `to` any operation."""
 
     from_: tuple[From, ...] = ()
@@ -72,7 +72,7 @@ class Action(enum.Enum):
     DENY = "DENY"
 
 
-class AuthorizationPolicy(Spec):
+class AuthorizationPolicy(Spec, frozen=True):
     """No rules: matches nothing (ALLOW without rules denies all, as in Istio)."""
 
     selector: LabelSelector | None = None

@@ -59,7 +59,14 @@ class ResourceSet:
 
     __slots__ = ("__weakref__", "changed", "parent_key", "resources", "type")
 
-    def __init__(self, type: TypeUrl, resources: Mapping[str, XdsResource], *, parent: ResourceSet | None = None, changed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        type: TypeUrl,
+        resources: Mapping[str, XdsResource],
+        *,
+        parent: ResourceSet | None = None,
+        changed: frozenset[str] = frozenset(),
+    ) -> None:
         self.type = type
         self.resources = resources
         self.parent_key = id(parent) if parent is not None else 0
@@ -102,4 +109,7 @@ class Snapshot:
     def same(self, other: Snapshot | None) -> bool:
         if other is None or self.layers.keys() != other.layers.keys():
             return False
-        return all(len(mine) == len(other.layers[t]) and all(a is b for a, b in zip(mine, other.layers[t], strict=True)) for t, mine in self.layers.items())
+        return all(
+            len(mine) == len(other.layers[t]) and all(a is b for a, b in zip(mine, other.layers[t], strict=True))
+            for t, mine in self.layers.items()
+        )

@@ -57,7 +57,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, operations: Sequence[Put | Delete]) -> int:
-        """All or nothing, durable when it returns; the new revision (the current one if nothing was written). Every commit is one revision."""
+        """All or nothing, durable when it returns; the new revision (the current one if nothing was written)."""
         ...
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[Event]:
