@@ -11,7 +11,7 @@ from meshwright.model.snapshot import Snapshot, TypeUrl
 
 
 class PeerIdentity(NamedTuple):
-    """Who is at the other end, proven by its certificate. `address`: IP:port as gRPC names it. `envoy_version`: as the node says ('' unknown)."""
+    """Who is at the other end, proven by its certificate. `address`: as gRPC names it. `envoy_version`: as the node says ('' unknown)."""
 
     proxy: ProxyId
     spiffe: SpiffeId

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 from collections.abc import Iterable, Mapping
 
 from meshwright.model.meta import Ref
@@ -53,11 +54,14 @@ class XdsResource:
         return f"XdsResource({self.type.name}, {self.name!r}, {self.version})"
 
 
+_KEYS = itertools.count(1)
+
+
 class ResourceSet:
     """Resources of one type by name; immutable. A successor knows its parent and which names differ from it, so that the delta between
-    two neighbours costs what changed and not what there is."""
+    two neighbours costs what changed and not what there is. `key` is never given twice (id() is, once its object is gone)."""
 
-    __slots__ = ("__weakref__", "changed", "parent_key", "resources", "type")
+    __slots__ = ("__weakref__", "changed", "key", "parent_key", "resources", "type")
 
     def __init__(
         self,
@@ -69,7 +73,8 @@ class ResourceSet:
     ) -> None:
         self.type = type
         self.resources = resources
-        self.parent_key = id(parent) if parent is not None else 0
+        self.key = next(_KEYS)
+        self.parent_key = parent.key if parent is not None else 0
         self.changed = changed
 
     def replace(self, upserts: Iterable[XdsResource], removed: Iterable[str] = ()) -> ResourceSet:
