@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import NamedTuple
 
 _UNITS = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "µs": 1_000, "ns": 1}
 _TERM = re.compile(r"(\d+)(?:\.(\d+))?(h|ms|us|µs|ns|m|s)")
@@ -12,10 +12,33 @@ _WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|us|µs|ns|m|s))+")
 MAX_TEXT = 32
 
 
-class Duration(NamedTuple):
-    """Whole nanoseconds."""
+@functools.total_ordering
+class Duration:
+    """Whole nanoseconds; immutable. Not a tuple: msgspec would read it as an array."""
 
+    __slots__ = ("nanoseconds",)
     nanoseconds: int
+
+    def __init__(self, nanoseconds: int) -> None:
+        object.__setattr__(self, "nanoseconds", nanoseconds)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Duration can't be changed")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Duration) and other.nanoseconds == self.nanoseconds
+
+    def __lt__(self, other: Duration) -> bool:
+        return self.nanoseconds < other.nanoseconds
+
+    def __hash__(self) -> int:
+        return hash(self.nanoseconds)
+
+    def __repr__(self) -> str:
+        return f"Duration({self})"
+
+    def __reduce__(self) -> tuple[type[Duration], tuple[int]]:
+        return Duration, (self.nanoseconds,)
 
     @classmethod
     def parse(cls, text: str) -> Duration:

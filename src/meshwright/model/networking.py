@@ -8,6 +8,7 @@ Source: istio.io/api networking/v1, fields by use in docs/reference/kinds.md.
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +17,14 @@ from meshwright.model.duration import Duration
 
 class Spec(msgspec.Struct, frozen=True, eq=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """Base of every message of the rule API."""
+
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+OptionalPort = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
+# Envoy adds up the weights of a locality in 32 bits and doesn't say when they overflow.
+EndpointWeight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Attempts = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 
 
 # -- ServiceEntry, WorkloadEntry ---------------------------------------
@@ -35,10 +44,10 @@ class Resolution(enum.Enum):
 class ServicePort(Spec, frozen=True):
     """`protocol` is HTTP | HTTP2 | GRPC | TCP | TLS | HTTPS, upper case after decoding; `target_port` 0 means `number`."""
 
-    number: int
+    number: Port
     name: str
     protocol: str = ""
-    target_port: int = 0
+    target_port: OptionalPort = 0
 
 
 class WorkloadSelector(Spec, frozen=True):
@@ -51,11 +60,11 @@ class WorkloadEntry(Spec, frozen=True):
     """One instance. `ports` maps a service port's name to the port the application listens on."""
 
     address: str
-    ports: dict[str, int] = {}
+    ports: dict[str, Port] = {}
     labels: dict[str, str] = {}
     network: str = ""
     locality: str = ""
-    weight: int = 0
+    weight: EndpointWeight = 0
     service_account: str = ""
 
 
@@ -82,7 +91,7 @@ class StringMatch(Spec, frozen=True):
 
 
 class PortSelector(Spec, frozen=True):
-    number: int
+    number: Port
 
 
 class Destination(Spec, frozen=True):
@@ -99,17 +108,17 @@ class HTTPMatchRequest(Spec, frozen=True):
     headers: dict[str, StringMatch] = {}
     without_headers: dict[str, StringMatch] = {}
     query_params: dict[str, StringMatch] = {}
-    port: int = 0
+    port: OptionalPort = 0
     ignore_uri_case: bool = False
 
 
 class HTTPRouteDestination(Spec, frozen=True):
     destination: Destination
-    weight: int = 0
+    weight: Percent = 0
 
 
 class HTTPRetry(Spec, frozen=True):
-    attempts: int = 0
+    attempts: Attempts = 0
     per_try_timeout: Duration | None = None
     retry_on: str = ""
 
@@ -125,12 +134,12 @@ class HTTPRoute(Spec, frozen=True):
 
 
 class L4MatchAttributes(Spec, frozen=True):
-    port: int = 0
+    port: OptionalPort = 0
 
 
 class RouteDestination(Spec, frozen=True):
     destination: Destination
-    weight: int = 0
+    weight: Percent = 0
 
 
 class TCPRoute(Spec, frozen=True):
