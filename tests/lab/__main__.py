@@ -14,10 +14,8 @@ def main(words: list[str]) -> int:
             return _up(names)
         case ["down", *numbers]:
             chosen = {int(number) for number in numbers}
-            for one in slot.all_slots():
-                if one.number in chosen or (not chosen and one.kept):
-                    hosts.remove(one)
-                    print(f"lab {one.number} is gone")
+            gone = hosts.remove_where(lambda one: one.number in chosen or (not chosen and one.kept))
+            print(f"removed labs: {gone or 'none'}")
             return 0
         case ["clean"]:
             print(f"removed labs of dead owners: {hosts.clean() or 'none'}")

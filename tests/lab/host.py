@@ -37,6 +37,7 @@ class Host:
         """Everything but booting: the overlay, the host's own key (so that the key is known before anybody asks the host), the link."""
         for part in ("upper", "work", "root"):
             (self.home / part).mkdir(parents=True)
+        (self.home / "link").write_text(self.slot.link(self._last))
         network.make_link(self.slot, self.name, self._last)
         layers = f"lowerdir={base},upperdir={self.home}/upper,workdir={self.home}/work"
         subprocess.run(["mount", "-t", "overlay", "meshwright-lab", "-o", layers, str(self.root)], check=True)
@@ -172,7 +173,8 @@ def remove(slot: Slot, name: str) -> None:
     kill_members(slot, name)
     home = slot.host_home(name)
     subprocess.run(["umount", "--lazy", str(home / "root")], capture_output=True, check=False)
-    network.remove_link(slot, name)
+    with contextlib.suppress(FileNotFoundError):
+        network.remove_link(slot, name, (home / "link").read_text())
     for group in slot.cgroups(name):
         _remove_group(group)
     shutil.rmtree(home, ignore_errors=True)

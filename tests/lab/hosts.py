@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -125,7 +125,15 @@ def remove(gone: Slot) -> None:
 
 def clean() -> list[int]:
     """Removes the labs whose owners died; the numbers of what was removed."""
-    dead = [one for one in slot.all_slots() if not one.owned]
-    for one in dead:
-        remove(one)
-    return [one.number for one in dead]
+    return remove_where(lambda one: not one.owned)
+
+
+def remove_where(unwanted: Callable[[Slot], bool]) -> list[int]:
+    """Removes labs of others; one process at a time, so that nobody removes what was just made anew under the same number."""
+    removed = []
+    with slot.removal():
+        for one in slot.all_slots():
+            if unwanted(one):
+                remove(one)
+                removed.append(one.number)
+    return removed

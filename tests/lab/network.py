@@ -32,8 +32,10 @@ def make_link(slot: Slot, host: str, last: int) -> None:
     _ip("netns", "exec", space, "sh", "-c", "echo 1024 > /proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
-def remove_link(slot: Slot, host: str) -> None:
-    """Removing the namespace removes the veth; nothing happens where there is none."""
+def remove_link(slot: Slot, host: str, link: str) -> None:
+    """The veth by itself, too: sockets that still say good-bye keep a namespace alive for minutes after its deletion. Nothing happens where
+    there is none."""
+    subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
     subprocess.run(["ip", "netns", "delete", slot.namespace(host)], capture_output=True, check=False)
 
 

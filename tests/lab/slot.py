@@ -4,10 +4,13 @@ claimed atomically, so that several labs can run at once, and marked with its ow
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +90,15 @@ def claim() -> Slot:
         return slot
     shutil.rmtree(scratch)
     raise RuntimeError(f"all {HIGHEST} labs are taken: look at `python -m tests.lab status`")
+
+
+@contextlib.contextmanager
+def removal() -> Iterator[None]:
+    """Held while labs of other processes are judged and removed."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def all_slots() -> list[Slot]:
