@@ -82,7 +82,7 @@ class Lab:
             "ansible_ssh_common_args": " ".join(f"-o {key}={value}" for key, value in others),
         }
         members = {one.name: {"ansible_host": one.address, **(host_vars or {}).get(one.name, {})} for one in self.hosts}
-        children = {group: {"hosts": {name: {} for name in names}} for group, names in (groups or {}).items()}
+        children: dict[str, Any] = {group: {"hosts": {name: {} for name in names}} for group, names in (groups or {}).items()}
         document = {"all": {"vars": shared | dict(group_vars or {}), "hosts": members, "children": children}}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=2) + "\n")

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 STATE = Path("/var/tmp/meshwright-lab")
 HIGHEST = 250
@@ -62,12 +63,12 @@ class Slot:
     def owned(self) -> bool:
         """Whether the owner lives still, or wanted the lab to outlive it."""
         owner = self._owner()
-        return bool(owner.get("keep")) or (bool(owner) and _started(int(owner["pid"])) == owner["started"])
+        return bool(owner.get("keep")) or (bool(owner) and _started(owner["pid"]) == owner["started"])
 
     def keep(self) -> None:
         _write_owner(self.home, keep=True)
 
-    def _owner(self) -> dict[str, object]:
+    def _owner(self) -> dict[str, Any]:
         try:
             return dict(json.loads((self.home / "owner").read_text()))
         except (FileNotFoundError, ValueError):
