@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one scope sees of one service: everything that compiling it may read, frozen and hashable, hence the key of the caches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from meshwright.model import hosts
+from meshwright.model.identity import ProxyId
+from meshwright.model.meta import Resource
+from meshwright.model.networking import Destination, VirtualService
+from meshwright.model.proxy import Proxy
+from meshwright.model.service import Endpoint, Service
+from meshwright.translate import names
+
+
+class MeshFacts(Protocol):
+    """The settings of the mesh that reach Envoy."""
+
+    @property
+    def trust_domain(self) -> str: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def root_namespace(self) -> str: ...
+
+
+class WorldReader(Protocol):
+    """What translate reads of the World."""
+
+    @property
+    def mesh(self) -> MeshFacts: ...
+    @property
+    def services(self) -> Mapping[str, Service]: ...
+    @property
+    def proxies(self) -> Mapping[ProxyId, Proxy]: ...
+    def endpoints(self, host: str) -> tuple[Endpoint, ...]: ...
+    def service_accounts(self, host: str) -> tuple[Any, ...]: ...
+    def destination_rule(self, host: str, from_namespace: str) -> Resource | None: ...
+    def virtual_services(self, host: str) -> tuple[Resource, ...]: ...
+    def policies(self, namespace: str) -> tuple[Resource, ...]: ...
+    def services_of(self, proxy_id: ProxyId) -> tuple[tuple[Service, Endpoint], ...]: ...
+    def resolve_host(self, name: str, namespace: str) -> str | None: ...
+
+
+class ScopeKey(NamedTuple):
+    """All proxies of one scope share one outbound part. `loopback` is the /16 (two octets) on whose addresses it listens."""
+
+    namespace: str
+    loopback: str
+
+
+class Known(NamedTuple):
+    """A destination that is there and visible: its service ports and the names of its subsets."""
+
+    host: str
+    ports: tuple[int, ...]
+    subsets: tuple[str, ...]
+
+
+class ServiceView(NamedTuple):
+    """`domains` are the names that lead to it, its host first. `http` and `tcp` are the VirtualServices that rule its HTTP and TCP
+    ports; `destinations` says what each host that they name is (or None), by the rule's namespace and the host as written.
+    `identities` are the SPIFFE IDs of the instances."""
+
+    service: Service
+    domains: tuple[str, ...]
+    http: Resource | None
+    tcp: Resource | None
+    rule: Resource | None
+    identities: tuple[str, ...]
+    destinations: tuple[tuple[tuple[str, str], Known | None], ...]
+
+    def known(self, home: str, written: str) -> Known | None:
+        for name, known in self.destinations:
+            if name == (home, written):
+                return known
+        return None
+
+
+class Upstream(NamedTuple):
+    """Where a Destination leads: the cluster's name, and whether there is such a cluster in the scope."""
+
+    cluster: str
+    exists: bool
+
+
+def visible(service: Service, namespace: str) -> bool:
+    """Whether the service is exported to the namespace (empty: to every)."""
+    return not service.export_to or "*" in service.export_to or namespace in service.export_to
+
+
+def exported(export_to: tuple[str, ...], home: str, namespace: str) -> bool:
+    """`exportTo` of a resource of namespace `home`, as written (`.` is home itself, `*` or nothing every namespace)."""
+    return not export_to or "*" in export_to or namespace in export_to or ("." in export_to and home == namespace)
+
+
+def service_view(world: WorldReader, host: str, namespace: str) -> ServiceView | None:
+    """None: the namespace does not see this host."""
+    service = world.services.get(host)
+    if service is None or not visible(service, namespace):
+        return None
+    http, tcp = _rulers(world, host, namespace)
+    return ServiceView(
+        service,
+        _granted_domains(world, host, namespace),
+        http,
+        tcp,
+        world.destination_rule(host, namespace),
+        tuple(sorted({str(account) for account in world.service_accounts(host)})),
+        _destinations(world, namespace, http, tcp),
+    )
+
+
+def upstream(view: ServiceView, home: str, destination: Destination, listener_port: int) -> Upstream:
+    """Where a rule of namespace `home` leads. The port is the destination's, else the only port of its service, else the port that
+    was called (as Istio has it)."""
+    known = view.known(home, destination.host)
+    if known is None:
+        port = destination.port.number if destination.port else listener_port
+        return Upstream(str(names.OutboundCluster(port, destination.subset, destination.host)), exists=False)
+    port = known.ports[0] if len(known.ports) == 1 else listener_port
+    if destination.port is not None:
+        port = destination.port.number
+    exists = port in known.ports and (not destination.subset or destination.subset in known.subsets)
+    return Upstream(str(names.OutboundCluster(port, destination.subset, known.host)), exists)
+
+
+def _rulers(world: WorldReader, host: str, namespace: str) -> tuple[Resource | None, Resource | None]:
+    """The first visible VirtualService with HTTP rules, and the first with TCP rules."""
+    http = tcp = None
+    for resource in world.virtual_services(host):
+        spec: VirtualService = resource.spec
+        if not exported(spec.export_to, resource.metadata.namespace, namespace):
+            continue
+        http = resource if http is None and spec.http else http
+        tcp = resource if tcp is None and spec.tcp else tcp
+    return http, tcp
+
+
+def _granted_domains(world: WorldReader, host: str, namespace: str) -> tuple[str, ...]:
+    """Only the names that no other visible service has the better claim to: a domain may stand in one virtual host only."""
+    domain = world.mesh.domain
+    return tuple(
+        name
+        for name in (host, *names.aliases(host, namespace, domain))
+        if _owner(world, hosts.candidates(name, namespace, domain), namespace) == host
+    )
+
+
+def _owner(world: WorldReader, claimants: tuple[str, ...], namespace: str) -> str | None:
+    for host in claimants:
+        service = world.services.get(host)
+        if service is not None and visible(service, namespace):
+            return host
+    return None
+
+
+def _destinations(
+    world: WorldReader, namespace: str, http: Resource | None, tcp: Resource | None
+) -> tuple[tuple[tuple[str, str], Known | None], ...]:
+    found: dict[tuple[str, str], Known | None] = {}
+    for resource in (http, tcp):
+        if resource is None:
+            continue
+        home = resource.metadata.namespace
+        for route in (*resource.spec.http, *resource.spec.tcp):
+            for choice in route.route:
+                key = (home, choice.destination.host)
+                if key not in found:
+                    found[key] = _known(world, choice.destination.host, home, namespace)
+    return tuple(sorted(found.items(), key=lambda item: item[0]))
+
+
+def _known(world: WorldReader, written: str, home: str, namespace: str) -> Known | None:
+    host = world.resolve_host(written, home)
+    service = world.services.get(host) if host is not None else None
+    if service is None or not visible(service, namespace):
+        return None
+    rule = world.destination_rule(service.host, namespace)
+    subsets = tuple(sorted(subset.name for subset in rule.spec.subsets)) if rule else ()
+    return Known(service.host, tuple(port.number for port in service.ports), subsets)
