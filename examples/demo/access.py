@@ -6,7 +6,7 @@ from __future__ import annotations
 from tests.lab.host import Host
 
 from examples.demo import traffic
-from examples.demo.mesh import Mesh
+from examples.demo.mesh import WORKLOADS, Mesh
 
 INBOUND = 15006
 PATH = "/reviews/1"
@@ -25,12 +25,12 @@ def _seen_identity(mesh: Mesh) -> None:
     frontend = mesh.host("frontend")
     answer = traffic.get(frontend, "root", "http://127.0.0.1:8080/")
     seen = {one.get("service"): one.get("caller") for one in [answer.body.get("catalog", {}), *answer.body.get("reviews", [])]}
-    wanted = {name: mesh.spiffe_id("frontend") for name in ("catalog", "reviews")}
+    wanted = dict.fromkeys(("catalog", "reviews"), WORKLOADS["frontend"].spiffe_id)
     mesh.report.check("the page works, and its servers saw the client's identity", seen == wanted, f"{answer}: {seen or answer.body}")
     forged = traffic.get(frontend, "frontend", traffic.CATALOG, "-H", "x-forwarded-client-cert: URI=spiffe://cluster.local/ns/shop/sa/boss")
     caller = forged.body.get("caller")
     mesh.report.check(
-        "an identity that a client writes itself is not believed", caller == mesh.spiffe_id("frontend"), f"{forged}: {caller}"
+        "an identity that a client writes itself is not believed", caller == WORKLOADS["frontend"].spiffe_id, f"{forged}: {caller}"
     )
 
 
@@ -55,7 +55,7 @@ def _without_certificate(mesh: Mesh) -> None:
 def _around_envoy(mesh: Mesh) -> None:
     """To the application's own port, which would need no identity."""
     server = mesh.host("reviews-v1")
-    port = mesh.port("reviews-v1")
+    port = WORKLOADS["reviews-v1"].port
     urls = {"IPv4": f"http://{server.address}:{port}{PATH}", "IPv6": f"http://[{server.address6}]:{port}{PATH}"}
     callers: list[tuple[str, Host, str]] = [
         ("a stranger", mesh.stranger, "root"),

@@ -20,13 +20,13 @@ def check(mesh: Mesh) -> None:
     mesh.report.check("every proxy is connected and in sync", synced == len(WORKLOADS), f"{synced} of {len(WORKLOADS)}")
     told = {one["id"]: one["spiffeId"] for one in proxies}
     for workload in WORKLOADS:
-        proxy = mesh.proxy_id(workload)
+        proxy = WORKLOADS[workload].proxy_id
         state = f"/var/lib/meshwright/agents/{proxy}"
         certificate = x509.load_pem_x509_certificate(mesh.host(workload).read(f"{state}/svid.pem").encode())
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         mode = mesh.host(workload).ssh(f"stat -c '%a %U' {state}/svid.key").stdout.strip()
-        wanted = mesh.spiffe_id(workload)
+        wanted = WORKLOADS[workload].spiffe_id
         hours = (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 3600
         good = uris == [wanted] and told.get(proxy) == wanted and mode == "600 meshwright" and hours > 0
         figure = f"{' '.join(uris)}, expires {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC (in {hours:.1f} h), key {mode}"

@@ -19,14 +19,32 @@ NAMESPACE = "shop"
 TRUST_DOMAIN = "cluster.local"
 CONTROL_PLANE = "mesh"
 STRANGER = "outside"
-# workload -> (host, port of the application, service account); as examples/shop/inventory.yml says it
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """As examples/shop/inventory.yml says it. Its account is named like its service, the workload by both service and host."""
+
+    service: str
+    host: str
+    port: int
+
+    @property
+    def spiffe_id(self) -> str:
+        return f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{self.service}"
+
+    @property
+    def proxy_id(self) -> str:
+        return f"{self.service}-{self.host}.{NAMESPACE}"
+
+
 WORKLOADS = {
-    "frontend": ("web1", 8080, "frontend"),
-    "catalog": ("web2", 8081, "catalog"),
-    "reviews-v1": ("web3", 8082, "reviews"),
-    "reviews-v2": ("web4", 8082, "reviews"),
+    "frontend": Workload("frontend", "web1", 8080),
+    "catalog": Workload("catalog", "web2", 8081),
+    "reviews-v1": Workload("reviews", "web3", 8082),
+    "reviews-v2": Workload("reviews", "web4", 8082),
 }
-HOSTS = (CONTROL_PLANE, *(host for host, _, _ in WORKLOADS.values()), STRANGER)
+HOSTS = (CONTROL_PLANE, *(one.host for one in WORKLOADS.values()), STRANGER)
 
 
 @dataclass
@@ -39,16 +57,7 @@ class Mesh:
     report: Report
 
     def host(self, workload: str) -> Host:
-        return self.lab.host(WORKLOADS[workload][0])
-
-    def port(self, workload: str) -> int:
-        return WORKLOADS[workload][1]
-
-    def spiffe_id(self, workload: str) -> str:
-        return f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{WORKLOADS[workload][2]}"
-
-    def proxy_id(self, workload: str) -> str:
-        return f"{workload}.{NAMESPACE}"
+        return self.lab.host(WORKLOADS[workload].host)
 
     @property
     def stranger(self) -> Host:

@@ -15,7 +15,7 @@ BACK_SECONDS = 60.0
 
 def check(mesh: Mesh, away: float = AWAY_SECONDS) -> None:
     mesh.report.title("The control plane dies")
-    before = {name: envoy_stats.churn(mesh.host(name), mesh.proxy_id(name)) for name in WORKLOADS}
+    before = {name: envoy_stats.churn(mesh.host(name), WORKLOADS[name].proxy_id) for name in WORKLOADS}
     host = mesh.control_plane.host
     with traffic.Load(mesh.host("frontend"), "frontend", traffic.REVIEWS, rate=100) as load:
         host.ssh(f"systemctl kill --signal=KILL {UNIT}; systemctl stop {UNIT}")
@@ -28,7 +28,7 @@ def check(mesh: Mesh, away: float = AWAY_SECONDS) -> None:
     mesh.report.check("no request fails while the control plane is away", load.result["failed"] == 0, load.figure())
     good = all_synced(len(WORKLOADS))(proxies)
     mesh.report.check("every proxy comes back by itself", good, f"{len(WORKLOADS)} proxies in sync {back:.1f} s after the start")
-    after = {name: envoy_stats.churn(mesh.host(name), mesh.proxy_id(name)) for name in WORKLOADS}
+    after = {name: envoy_stats.churn(mesh.host(name), WORKLOADS[name].proxy_id) for name in WORKLOADS}
     changes = {name: after[name].since(before[name]) for name in WORKLOADS}
     restarted = [name for name in WORKLOADS if after[name].started != before[name].started]
     quiet = not any(changes.values()) and not restarted

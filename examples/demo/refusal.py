@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from examples.demo import traffic
-from examples.demo.mesh import NAMESPACE, Mesh
+from examples.demo.mesh import NAMESPACE, WORKLOADS, Mesh
 
 PORT = 8888
 UNIT = "port-taker"
@@ -27,7 +27,7 @@ PATH = f"/apis/networking.istio.io/v1/namespaces/{NAMESPACE}/serviceentries/take
 
 def check(mesh: Mesh) -> None:
     mesh.report.title("A refusal")
-    frontend, proxy = mesh.host("frontend"), mesh.proxy_id("frontend")
+    frontend, proxy = mesh.host("frontend"), WORKLOADS["frontend"].proxy_id
     taker = (
         f"import socket,time; s=socket.socket(); s.bind(('127.240.0.1', {PORT})); s.listen(); print('ready', flush=True); time.sleep(3600)"
     )
