@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.lab import wheelhouse
@@ -10,40 +11,61 @@ from tests.lab.hosts import Lab
 
 from examples.demo import collection, outside
 from examples.demo.control_plane import ControlPlane
-from examples.demo.mesh import SHOP, STRANGER, Mesh
+from examples.demo.mesh import CONTROL_PLANE, SHOP, STRANGER, Mesh
 from examples.demo.playbook import Ansible, Recap
 from examples.demo.report import Report
 
-PLAYBOOKS = (str(SHOP / "install.yml"), "meshwright.mesh.site", str(SHOP / "rules.yml"))
+INSTALL = str(SHOP / "install.yml")
+SITE = "meshwright.mesh.site"
+RULES = str(SHOP / "rules.yml")
 
 
-def build(lab: Lab, home: Path, report: Report, extra: dict[str, object] | None = None) -> Mesh:
-    """`extra` are more variables for all hosts. Raises RuntimeError with what Ansible said."""
+def build(lab: Lab, home: Path, report: Report) -> Mesh:
+    """All of it. Raises RuntimeError with what Ansible said."""
+    ansible = prepare(lab, home, report)
+    return join(lab, ansible, report)
+
+
+def prepare(lab: Lab, home: Path, report: Report, extra: Mapping[str, object] | None = None) -> Ansible:
+    """The collection, and the shop on its hosts, without a mesh. `extra` are more variables for all hosts."""
     report.title("The collection is built, and installed at the controller")
     collections = collection.install(home)
     report.say(f"in {collections}")
     report.title("The shop is installed on its hosts, the mesh around it, and its rules")
-    credentials = home / "credentials"
     variables = {
-        "meshwright_credentials_dir": str(credentials),
+        "meshwright_credentials_dir": str(credentials(home)),
         "meshwright_wheelhouse": str(wheelhouse.wheelhouse()),
         "shop_outside_ca": str(home / "outside-ca.pem"),
     }
     outside.install(lab.host(STRANGER), home / "outside-ca.pem")
-    connections = lab.inventory(home / "lab.yml", group_vars=variables | (extra or {}))
+    connections = lab.inventory(home / "lab.yml", group_vars=variables | dict(extra or {}))
     ansible = Ansible(home, collections, [connections, SHOP / "inventory.yml"])
-    ansible.access = {"MESHWRIGHT_CONFIG": str(credentials / "config.json")}
-    for playbook in PLAYBOOKS:
-        recap = ansible.play(playbook)
-        report.say(f"{Path(playbook).name}: {recap.changed} changes in {recap.seconds:.0f} s")
-        recap.raise_for_failure()
-    return Mesh(lab, ansible, ControlPlane(lab.host("mesh"), credentials), report)
+    ansible.access = {"MESHWRIGHT_CONFIG": str(credentials(home) / "config.json")}
+    _play(ansible, report, INSTALL)
+    return ansible
+
+
+def join(lab: Lab, ansible: Ansible, report: Report) -> Mesh:
+    """The mesh around the shop."""
+    for playbook in (SITE, RULES):
+        _play(ansible, report, playbook)
+    return Mesh(lab, ansible, ControlPlane(lab.host(CONTROL_PLANE), credentials(ansible.home)), report)
+
+
+def credentials(home: Path) -> Path:
+    return home / "credentials"
+
+
+def _play(ansible: Ansible, report: Report, playbook: str) -> None:
+    recap = ansible.play(playbook)
+    report.say(f"{Path(playbook).name}: {recap.changed} changes in {recap.seconds:.0f} s")
+    recap.raise_for_failure()
 
 
 def check_again(mesh: Mesh) -> None:
     """What is as it should be is left alone."""
     mesh.report.title("All of it a second time")
-    recaps: list[Recap] = [mesh.ansible.play(playbook) for playbook in PLAYBOOKS]
+    recaps: list[Recap] = [mesh.ansible.play(playbook) for playbook in (INSTALL, SITE, RULES)]
     changed, failed = sum(recap.changed for recap in recaps), sum(recap.failed for recap in recaps)
     good = changed == failed == 0 and all(recap.status == 0 for recap in recaps)
     seconds = sum(recap.seconds for recap in recaps)
