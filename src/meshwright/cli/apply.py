@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`apply` and `delete`: documents in the order of their files, then, until every proxy runs them, the rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from meshwright.cli.check import document_findings
+from meshwright.cli.connection import Answer, Client, violation_lines
+from meshwright.cli.documents import Document
+from meshwright.cli.failure import BAD, Bad, Unusable
+from meshwright.cli.kind import kind_of, label, path_of
+from meshwright.cli.paths import documents
+from meshwright.cli.rollout import follow, outcome
+from meshwright.cli.session import Session, files_option, online
+
+TIMEOUT = 60
+
+wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every connected proxy concerned runs it.")
+timeout_option = click.option("--timeout", type=click.IntRange(1, 3600), default=TIMEOUT, show_default=True, help="Seconds to wait.")
+
+
+@click.command()
+@files_option
+@click.option("-n", "namespace", default="", help="For documents that name none.")
+@click.option("--dry-run", is_flag=True, help="Let the control plane check, store nothing.")
+@wait_option
+@timeout_option
+@online
+def apply(session: Session, paths: Sequence[str], namespace: str, dry_run: bool, wait: bool, timeout: int) -> None:
+    """Store documents in the order of their files. Nothing is sent when one of them is bad by itself."""
+    found = documents(paths)
+    if not found:
+        raise Unusable("there is no document in these files")
+    for document in found:
+        _fill_namespace(document.object, namespace)
+    _refuse_bad(found)
+    with session.client() as client:
+        done = [_apply_one(client, document, dry_run) for document in found]
+        _finish(session, client, done, timeout if wait and not dry_run else 0)
+
+
+@click.command()
+@click.argument("kind", default="")
+@click.argument("name", default="")
+@click.option("-f", "paths", multiple=True, metavar="PATH", help="Delete what these documents name.")
+@click.option("-n", "namespace", default="default", show_default=True)
+@wait_option
+@timeout_option
+@online
+def delete(session: Session, kind: str, name: str, paths: Sequence[str], namespace: str, wait: bool, timeout: int) -> None:
+    """Delete one resource (KIND NAME), or what documents name (-f). What is gone already is no error."""
+    if bool(paths) == bool(kind) or bool(kind) != bool(name):
+        raise Unusable("name either KIND NAME, or -f PATH")
+    found = [(kind, namespace, name)] if kind else [_named(document, namespace) for document in reversed(documents(paths))]
+    with session.client() as client:
+        done = [_delete_one(client, *one) for one in found]
+        _finish(session, client, done, timeout if wait else 0)
+
+
+def _fill_namespace(document: Any, namespace: str) -> None:
+    if namespace and isinstance(document, dict) and isinstance(document.get("metadata"), dict):
+        document["metadata"].setdefault("namespace", namespace)
+
+
+def _refuse_bad(found: Sequence[Document]) -> None:
+    findings = [finding for document in found for finding in document_findings(document)]
+    if findings:
+        raise Bad("nothing was sent:\n" + "\n".join(str(finding) for finding in findings))
+
+
+def _named(document: Document, namespace: str) -> tuple[str, str, str]:
+    metadata = document.object.get("metadata") if isinstance(document.object, dict) else None
+    if not isinstance(metadata, dict) or not metadata.get("name") or not document.object.get("kind"):
+        raise Unusable(f"{document.file}:{document.line}: names no kind and name")
+    return str(document.object["kind"]), str(metadata.get("namespace", namespace)), str(metadata["name"])
+
+
+def _apply_one(client: Client, document: Document, dry_run: bool) -> dict[str, Any]:
+    metadata = document.object["metadata"]
+    path = path_of(kind_of(document.object["kind"]), metadata.get("namespace", "default"), metadata["name"])
+    answer = client.ask("PUT", path, body=document.object, params={"dryRun": "All"} if dry_run else None)
+    how = "refused"
+    if answer.ok:
+        how = ("created" if answer.status == 201 else "configured") if answer.changed else "unchanged"
+    done = _done(label(document.object), how, answer)
+    if answer.ok and not answer.changed:
+        done["standing"] = _standing(answer.body)
+    return done
+
+
+def _delete_one(client: Client, kind: str, namespace: str, name: str) -> dict[str, Any]:
+    found = kind_of(kind)
+    answer = client.ask("DELETE", path_of(found, namespace, name))
+    shown = f"{found.name}/{namespace}/{name}"
+    if answer.status == 404:
+        return {**_done(shown, "absent", answer), "errors": []}
+    return _done(shown, "deleted" if answer.ok else "refused", answer)
+
+
+def _done(resource: str, how: str, answer: Answer) -> dict[str, Any]:
+    errors = [] if answer.ok else violation_lines(answer.error)
+    return {"resource": resource, "result": how, "revision": answer.revision, "errors": errors}
+
+
+def _standing(document: Any) -> list[str]:
+    """What proxies refuse of a resource that didn't change: it is still not running."""
+    conditions = (document.get("status") or {}).get("conditions") or []
+    return [c.get("message", "") for c in conditions if c.get("type") == "Programmed" and c.get("status") == "False"]
+
+
+def _finish(session: Session, client: Client, done: list[dict[str, Any]], timeout: int) -> None:
+    lines = []
+    for one in done:
+        if session.form == "table":
+            click.echo(f"{one['resource']} {one['result']}")
+        lines += [f"{one['resource']}: {error}" for error in one["errors"]]
+        lines += [f"{one['resource']}: not running: {message}" for message in one.pop("standing", ())]
+    written = sorted({one["revision"] for one in done if one["result"] in ("created", "configured", "deleted")})
+    rollouts = [follow(client, revision, timeout, quiet=session.form != "table") for revision in written] if timeout else []
+    if session.form != "table":
+        session.emit({"results": done, "rollouts": rollouts}, "")
+    for rollout in rollouts:
+        lines += outcome(rollout)
+    if lines:
+        click.echo("\n".join(lines), err=True)
+        raise SystemExit(BAD)
