@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from meshwright.model.snapshot import Snapshot, TypeUrl, XdsResource
 from meshwright.translate import names
 
-_MESSAGES: Mapping[TypeUrl, Any] = {
+MESSAGES: Mapping[TypeUrl, Any] = {
     TypeUrl.CLUSTER: cluster_pb2.Cluster,
     TypeUrl.ENDPOINT: endpoint_pb2.ClusterLoadAssignment,
     TypeUrl.LISTENER: listener_pb2.Listener,
@@ -28,7 +28,7 @@ def as_json(resource: XdsResource) -> dict[str, Any]:
     """The resource as proto JSON (camelCase). NAMES: `{"lines": [...]}`."""
     if resource.type is TypeUrl.NAMES:
         return {"lines": resource.body.decode().splitlines()}
-    message = _MESSAGES[resource.type]()
+    message = MESSAGES[resource.type]()
     message.ParseFromString(resource.body)
     made: dict[str, Any] = json_format.MessageToDict(message)
     return made

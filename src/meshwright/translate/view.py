@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from meshwright.model import hosts
 from meshwright.model.identity import ProxyId
 from meshwright.model.meta import Resource
-from meshwright.model.networking import Destination, VirtualService
+from meshwright.model.networking import Destination
 from meshwright.model.proxy import Proxy
 from meshwright.model.service import Endpoint, Service
 from meshwright.translate import names
@@ -38,7 +38,7 @@ class WorldReader(Protocol):
     def endpoints(self, host: str) -> tuple[Endpoint, ...]: ...
     def service_accounts(self, host: str) -> tuple[Any, ...]: ...
     def destination_rule(self, host: str, from_namespace: str) -> Resource | None: ...
-    def virtual_services(self, host: str) -> tuple[Resource, ...]: ...
+    def virtual_services(self, host: str, from_namespace: str | None = None) -> tuple[Resource, ...]: ...
     def policies(self, namespace: str) -> tuple[Resource, ...]: ...
     def services_of(self, proxy_id: ProxyId) -> tuple[tuple[Service, Endpoint], ...]: ...
     def resolve_host(self, name: str, namespace: str) -> str | None: ...
@@ -91,11 +91,6 @@ def visible(service: Service, namespace: str) -> bool:
     return not service.export_to or "*" in service.export_to or namespace in service.export_to
 
 
-def exported(export_to: tuple[str, ...], home: str, namespace: str) -> bool:
-    """`exportTo` of a resource of namespace `home`, as written (`.` is home itself, `*` or nothing every namespace)."""
-    return not export_to or "*" in export_to or namespace in export_to or ("." in export_to and home == namespace)
-
-
 def service_view(world: WorldReader, host: str, namespace: str) -> ServiceView | None:
     """None: the namespace does not see this host."""
     service = world.services.get(host)
@@ -128,15 +123,9 @@ def upstream(view: ServiceView, home: str, destination: Destination, listener_po
 
 
 def _rulers(world: WorldReader, host: str, namespace: str) -> tuple[Resource | None, Resource | None]:
-    """The first visible VirtualService with HTTP rules, and the first with TCP rules."""
-    http = tcp = None
-    for resource in world.virtual_services(host):
-        spec: VirtualService = resource.spec
-        if not exported(spec.export_to, resource.metadata.namespace, namespace):
-            continue
-        http = resource if http is None and spec.http else http
-        tcp = resource if tcp is None and spec.tcp else tcp
-    return http, tcp
+    """The first VirtualService with HTTP rules for callers in this namespace, and the first with TCP rules."""
+    rules = world.virtual_services(host, namespace)
+    return next((rule for rule in rules if rule.spec.http), None), next((rule for rule in rules if rule.spec.tcp), None)
 
 
 def _granted_domains(world: WorldReader, host: str, namespace: str) -> tuple[str, ...]:

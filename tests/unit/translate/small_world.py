@@ -14,7 +14,9 @@ from meshwright.model.meta import Ref, Resource
 from meshwright.model.networking import Location, Resolution
 from meshwright.model.proxy import Proxy, ProxySettings
 from meshwright.model.service import Endpoint, Protocol, Service, ServicePort
-from meshwright.translate.view import exported
+from meshwright.model.snapshot import XdsResource
+from meshwright.model.world import exported
+from meshwright.translate.bootstrap import MESSAGES
 
 
 class Mesh(NamedTuple):
@@ -30,7 +32,7 @@ class SmallWorld:
     resources: tuple[Resource, ...] = ()
     proxies: Mapping[ProxyId, Proxy] = field(default_factory=dict)
     served: Mapping[ProxyId, tuple[str, ...]] = field(default_factory=dict)
-    mesh: Mesh = Mesh()
+    mesh: Mesh = field(default_factory=Mesh)
 
     def with_service(self, service: Service, *endpoints: Endpoint) -> SmallWorld:
         return replace(
@@ -61,16 +63,19 @@ class SmallWorld:
 
     def destination_rule(self, host: str, from_namespace: str) -> Resource | None:
         for r in self.resources:
-            if r.kind == "DestinationRule" and self.resolve_host(r.spec.host, r.metadata.namespace) == host:
-                if exported(r.spec.export_to, r.metadata.namespace, from_namespace):
-                    return r
+            if r.kind != "DestinationRule" or not exported(r, from_namespace):
+                continue
+            if self.resolve_host(r.spec.host, r.metadata.namespace) == host:
+                return r
         return None
 
-    def virtual_services(self, host: str) -> tuple[Resource, ...]:
+    def virtual_services(self, host: str, from_namespace: str | None = None) -> tuple[Resource, ...]:
         return tuple(
             r
             for r in self.resources
-            if r.kind == "VirtualService" and any(self.resolve_host(h, r.metadata.namespace) == host for h in r.spec.hosts)
+            if r.kind == "VirtualService"
+            and (from_namespace is None or exported(r, from_namespace))
+            and any(self.resolve_host(h, r.metadata.namespace) == host for h in r.spec.hosts)
         )
 
     def policies(self, namespace: str) -> tuple[Resource, ...]:
@@ -144,3 +149,17 @@ def proxy(name: str, namespace: str = "shop", settings: ProxySettings | None = N
         labels=tuple(sorted(labels.items())),
         settings=settings or ProxySettings(),
     )
+
+
+def message(resource: XdsResource | None) -> Any:
+    """The resource as its protobuf message."""
+    assert resource is not None
+    made = MESSAGES[resource.type]()
+    made.ParseFromString(resource.body)
+    return made
+
+
+def unpacked(any_message: Any, kind: Any) -> Any:
+    made = kind()
+    assert any_message.Unpack(made), any_message.type_url
+    return made
