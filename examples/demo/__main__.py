@@ -52,6 +52,7 @@ def main() -> int:
         for one in lab.hosts:
             report.say(f"{one.name}: {one.address} {one.address6}")
         mesh = _show(lab, home, report)
+        _keep_journals(lab, home)
         report.save(options.report)
         console.print()
         console.print(report.table())
@@ -75,6 +76,12 @@ def _show(lab: Lab, home: Path, report: Report) -> Mesh | None:
         except Exception as error:  # noqa: BLE001 a step that breaks is a failed check, and the others still say what they see
             report.check(f"{name}: the step itself", False, f"{type(error).__name__}: {error}"[:2000])
     return mesh
+
+
+def _keep_journals(lab: Lab, home: Path) -> None:
+    for one in lab.hosts:
+        journal = one.ssh("journalctl --no-pager -o short-precise -u 'meshwright-*' -u 'shop-*'", check=False).stdout
+        (home / f"journal-{one.name}.log").write_text(journal)
 
 
 def _say_how_to_look(console: Console, lab: Lab, mesh: Mesh | None) -> None:

@@ -37,8 +37,10 @@ def runtime():
                           ("/run/systemd", "/run/log", "/run/user", "/run/credentials", "/run/sshd", "/run/udev", "/run/lock", "/run/host")]
         yield from (os.path.join(top, name) for name in names + directories)
 
+BACKUPS = {"/etc/" + name + "-" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")} | {"/etc/.pwd.lock"}
+
 def backups(line):
-    return line.split()[0] in ["/etc/%s-" % name for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")] + ["/etc/.pwd.lock"]
+    return line.split()[0] in BACKUPS
 
 print(json.dumps({
     "files": sorted(line for line in files() if not backups(line)),
