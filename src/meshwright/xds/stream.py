@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -70,9 +71,9 @@ class Stream:
         "_frames",
         "_logged",
         "_outbox",
+        "_reader",
         "_session",
         "_started",
-        "_task",
         "_waiter",
         "_wake",
         "_writing",
@@ -92,7 +93,7 @@ class Stream:
         self._attachment: Attachment | None = None
         self._outbox: deque[bytes] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._wake: float | None = None
         self._writing: float | None = None
         self._started = clock.monotonic()
@@ -106,51 +107,65 @@ class Stream:
             self._first = (snapshot, revision)
             self._nudge()
         else:
-            self._apply(lambda session, now: session.offer(snapshot, revision, now))
+            self._apply(partial(self._session.offer, snapshot, revision))
 
     def cut(self, reason: str) -> None:
-        self.end(Ended(grpc.StatusCode.PERMISSION_DENIED, reason))
+        self._end_soon(Ended(grpc.StatusCode.PERMISSION_DENIED, reason))
 
     # for the server
 
     def end(self, ended: Ended) -> None:
-        """Ends the stream, even in the middle of a write that doesn't come to its end."""
+        """Ends the stream. gRPC can't take back a message that the client doesn't read, nor send a status before it: the session is over
+        at once, but the call stays (and counts as a stream of this proxy) until the client reads on or its connection breaks."""
         if self._end is None:
             self._end = ended
+            self._release()
             self._nudge()
-            if self._writing is not None and self._task is not None:
-                self._task.cancel()
 
     def tick(self, now: float, settle_patience: float) -> None:
         """Called a few times a second."""
-        if self._writing is not None and now - self._writing > WRITE_PATIENCE:
+        if self._writing is not None and now - self._writing > WRITE_PATIENCE and self._end is None:
             self._counters.cut += 1
             self.end(Ended(grpc.StatusCode.RESOURCE_EXHAUSTED, "the client reads too slowly"))
-        elif self._wake is not None and now >= self._wake:
+        elif self._wake is not None and now >= self._wake and self._session is not None:
             self._wake = None
-            self._apply(lambda session, at: session.tick(at))
+            self._apply(self._session.tick)
         if self.on_settled is not None and now - self._started > settle_patience:
             self.settle()
 
     async def run(self, attachment: Attachment, first: Request, offer_patience: float) -> None:
         """`first`: the request that told us who is there. Raises Ended."""
         self._attachment = attachment
-        self._task = asyncio.current_task()
-        reader: asyncio.Task[None] | None = None
         try:
             snapshot, revision = await self._first_offer(offer_patience)
             self._session = Session(self._frames, snapshot, revision)
-            self._apply(lambda session, now: session.request(first, now))
-            reader = asyncio.create_task(self._read())
+            self._apply(partial(self._session.request, first))
+            self._reader = asyncio.create_task(self._read())
             await self._write()
         finally:
-            self._attachment = None
-            attachment.detach()
-            self.settle()
-            if reader is not None:
-                reader.cancel()
+            self._release()
+
+    def settle(self) -> None:
+        """The first configuration is complete, or this stream needs no more patience."""
+        if self.on_settled is not None:
+            done, self.on_settled = self.on_settled, None
+            done()
 
     # inside
+
+    def _end_soon(self, ended: Ended) -> None:
+        """Not before whoever called us has returned: `end` calls `detach`, and the controller may be walking over its streams."""
+        asyncio.get_running_loop().call_soon(self.end, ended)
+
+    def _release(self) -> None:
+        if self._attachment is not None:
+            attachment, self._attachment = self._attachment, None
+            attachment.detach()
+        self._session = None
+        self._outbox.clear()
+        self.settle()
+        if self._reader is not None and self._reader is not asyncio.current_task():
+            self._reader.cancel()
 
     async def _first_offer(self, patience: float) -> tuple[Snapshot, int]:
         try:
@@ -174,7 +189,8 @@ class Stream:
                     self._log_nack(request)
                 if request.node and request.node != str(self.peer.proxy):
                     raise Broken("the node's id changed")
-                self._apply(lambda session, now, request=request: session.request(request, now))  # type: ignore[misc]
+                if self._session is not None:
+                    self._apply(partial(self._session.request, request))
             self.end(Ended(grpc.StatusCode.OK, ""))
         except Broken as e:
             self.end(Ended(grpc.StatusCode.INVALID_ARGUMENT, str(e)))
@@ -196,23 +212,18 @@ class Stream:
         self._writing = self._clock.monotonic()
         try:
             await self._context.write(message)
-        except asyncio.CancelledError:
-            # Ours (see `end`), or gRPC's because the client has gone: then it stays a cancellation.
-            if self._task is not None and self._task.uncancel() == 0:
-                self._raise_if_ended()
-            raise
         finally:
             self._writing = None
         self._counters.responses += 1
         self._counters.response_bytes += len(message)
 
-    def _apply(self, step: Callable[[Session, float], Effects]) -> None:
-        if self._session is None or self._end is not None:
+    def _apply(self, step: Callable[[float], Effects]) -> None:
+        if self._end is not None:
             return
         try:
-            effects = step(self._session, self._clock.monotonic())
+            effects = step(self._clock.monotonic())
         except Broken as e:
-            self.end(Ended(grpc.StatusCode.INVALID_ARGUMENT, str(e)))
+            self._end_soon(Ended(grpc.StatusCode.INVALID_ARGUMENT, str(e)))
             return
         self._wake = effects.wake
         if effects.writes:
@@ -224,11 +235,6 @@ class Stream:
             if effects.acked:
                 self.settle()
                 self._attachment.acked(effects.acked)
-
-    def settle(self) -> None:
-        if self.on_settled is not None:
-            done, self.on_settled = self.on_settled, None
-            done()
 
     def _log_nack(self, request: Request) -> None:
         self._counters.nacks += 1

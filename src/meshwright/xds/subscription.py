@@ -250,11 +250,14 @@ class Subscription:
     def _refuse(self, pending: Pending, message: str) -> list[Refused]:
         """The good ones of the response are sent again without the bad; if it can't be said which those are, in halves."""
         resources = pending.upserts()
-        for later in self.pending:
-            for name in later.upserts():
-                resources.pop(name, None)
         if not resources:
             return [Refused(None, message, pending.revision)]
+        for later in self.pending:
+            for name, newer in later.upserts().items():
+                if name in resources and resources[name].version != newer.version:
+                    del resources[name]
+        if not resources:
+            return []
         rare = self.rare = self.rare or Rare()
         bad = set(resources) if len(resources) == 1 else culprits(message, resources)
         subscribed = {name for name in resources if name in self.names}
@@ -263,10 +266,11 @@ class Subscription:
             half = len(names) // 2
             rare.groups.extendleft(group for group in (names[half:], names[:half]) if group)
             return []
+        known = {name for name in bad if rare.refused.get(name) == resources[name].version}
         for name in bad & subscribed:
             rare.refused[name] = resources[name].version
         rare.stale |= subscribed
-        return [Refused(resources[name], message, pending.revision) for name in sorted(bad)]
+        return [Refused(resources[name], message, pending.revision) for name in sorted(bad - known)]
 
     def _restless(self, rare: Rare) -> bool:
         return bool(rare.groups) or not rare.stale <= rare.refused.keys()

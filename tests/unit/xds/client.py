@@ -83,6 +83,9 @@ class Client:
 
     def take(self, effects: Effects) -> list[Response]:
         fresh = [read(w) for w in effects.writes]
+        for response in fresh:
+            for name, content in response.upserts.items():
+                assert self.refused.get((response.type, name)) != content, "refused content came again"
         self.inbox += fresh
         self.log += fresh
         self.reported |= {(r.type, r.name) for r in effects.refusals}
@@ -115,17 +118,16 @@ class Client:
         self.subscribed[type] -= set(names)
         for name in names:
             self._lose(type, name)
+            self.refused.pop((type, name), None)
         return self.say(Request(type, unsubscribe=names))
 
     def answer(self, response: Response) -> list[Response]:
         """Applies one response and ACKs or NACKs it."""
         self.inbox.remove(response)
         bad = [name for name, body in response.upserts.items() if body.startswith(BAD)]
-        for name in bad:
-            content = response.upserts[name]
-            assert self.refused.get((response.type, name)) != content, "refused content came again"
         taken = response.upserts.keys() - set(bad) if not bad or self.verdict.partial else set()
-        for name in taken:
+        asked = self.subscribed[response.type]
+        for name in taken if "*" in asked else taken & asked:  # what nobody watches any more is passed over
             self.has[response.type][name] = response.upserts[name]
             self.versions[response.type][name] = response.versions[name]
             self.known[response.type].add(name)

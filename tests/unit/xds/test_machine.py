@@ -40,6 +40,10 @@ class Machine(RuleBasedStateMachine):
         self.shot = shot
         self.revision += 1
         for client in self.clients:
+            for (type, name), content in list(client.refused.items()):
+                now = shot.get(type, name)
+                if now is None or now.body != content:
+                    del client.refused[type, name]  # another content was wanted meanwhile: the old one may be tried again
             client.offer(shot, self.revision)
 
     @rule(type=types, wanted=contents, mine=own, related=st.booleans())

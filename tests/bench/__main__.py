@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.bench --services S --endpoints E --proxies N [--scoped] [--tls] [--server bare|full] [--json]`
+
+Starts the server and the fake proxies in processes of their own, connects all at once, changes one endpoint, then one route, a few times.
+Times are from the change (or the start) to the last ACK; CPU is the server's alone; memory is its peak."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.bench.certificates import write_certificates
+from tests.bench.serve import arguments
+
+
+class Process:
+    """A child that answers JSON lines with JSON lines."""
+
+    def __init__(self, module: str, *options: str) -> None:
+        command = [sys.executable, "-m", module, *options]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.hello = self.read()
+
+    def read(self) -> dict[str, Any]:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process of the benchmark ended: {self._child.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def send(self, **command: Any) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps(command) + "\n")
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        self.send(**command)
+        return self.read()
+
+    def close(self) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        try:
+            self._child.wait(10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+
+
+def measure(args: Any, certs: str | None) -> dict[str, Any]:
+    secure = ["--certs", certs] if certs else []
+    shape = [f"--{n}={getattr(args, n)}" for n in ("services", "endpoints", "proxies", "server")] + ["--scoped"] * args.scoped
+    tuning = [f"--accept-rate={args.accept_rate}", f"--first-at-once={args.first_at_once}"] + ["--uvloop"] * args.uvloop
+    server = Process("tests.bench.serve", *shape, *tuning, *secure)
+    each = args.proxies // args.clients
+    herd = [
+        Process(
+            "tests.bench.proxies", f"--port={server.hello['port']}", f"--proxies={each}", f"--first={i * each}", *_scopes(args), *secure
+        )
+        for i in range(args.clients)
+    ]
+    try:
+        return _run(args, server, herd, each * args.clients)
+    finally:
+        for process in (*herd, server):
+            process.close()
+
+
+def _scopes(args: Any) -> list[str]:
+    return [f"--scopes={args.services // 10 if args.scoped else 1}"]
+
+
+def _run(args: Any, server: Process, herd: list[Process], proxies: int) -> dict[str, Any]:
+    before = server.ask(do="stats")
+    began = time.monotonic()
+    for client in herd:
+        client.send(do="go")
+    for client in herd:
+        client.read()
+    ready = server.ask(do="await", proxies=proxies)["at"] - began
+    cold = server.ask(do="stats")
+    load = [client.ask(do="stats") for client in herd]
+    report = {
+        "server": args.server,
+        "shape": f"{args.services}/{args.endpoints}/{proxies}" + " scoped" * args.scoped + " tls" * args.tls,
+        "cold_s": round(ready, 3),
+        "cold_cpu_s": round(cold["cpu"] - before["cpu"], 3),
+        "load_cpu_s": round(sum(c["cpu"] for c in load), 2),
+        "kb_per_proxy": round(cold["response_bytes"] / proxies / 1000, 1),
+        "idle_mb": before["rss_mb"],
+        "ready_mb": cold["rss_mb"],
+    }
+    for what in ("endpoint", "route"):
+        server.ask(do="change", what=what)
+        report[what] = _summary([server.ask(do="change", what=what) for _ in range(args.repeats)])
+    after = server.ask(do="stats")
+    lost = [why for client in herd for why in client.ask(do="stats")["lost"]]
+    report |= {"peak_mb": after["peak_mb"], "streams": after["streams"], "lost": lost[:5]}
+    return report
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    times = sorted(r["seconds"] * 1000 for r in runs)
+    return {
+        "concerned": runs[0]["concerned"],
+        "p50_ms": round(statistics.median(times), 2),
+        "p99_ms": round(times[min(len(times) - 1, int(len(times) * 0.99))], 2),
+        "max_ms": round(times[-1], 2),
+        "cpu_s": round(statistics.median(r["cpu"] for r in runs), 4),
+    }
+
+
+def main() -> None:
+    parser = arguments()
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--clients", type=int, default=1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.tls:
+            scopes = args.services // 10 if args.scoped else 1
+            write_certificates(Path(scratch), [f"app-{i}.ns-{i % scopes:03d}" for i in range(args.proxies)])
+        report = measure(args, scratch if args.tls else None)
+    if args.json:
+        print(json.dumps(report))
+        return
+    for key, value in report.items():
+        print(f"{key:14} {value}")
+
+
+if __name__ == "__main__":
+    main()
