@@ -6,11 +6,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import tomllib
 
 from meshwright.errors import ConfigError
 from meshwright.model.duration import Duration
