@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates that live for seconds: they change under load and nobody notices, and private keys stay where they were made."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from examples.demo import envoy_stats, traffic
+from examples.demo.mesh import WORKLOADS, Mesh
+
+from tests.lab.host import Host
+from tests.suites.conftest import PROOF, SVID_SECONDS
+
+pytestmark = pytest.mark.hosts
+
+ROTATIONS = 8 if PROOF else 3
+REAPPLIED = 100
+# A private key is some 100 characters of base64 after such a line; the words alone may stand in a program.
+PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(?:[A-Za-z0-9+/=]{16,}\s+)+")
+KEYS_OF_THE_HOST = "/etc/ssh/ssh_host_"
+
+
+def _serials(mesh: Mesh) -> dict[str, str]:
+    """proxy id -> serial number of the certificate that it has now."""
+    return {one["id"]: one["svid"]["serial"] for one in mesh.control_plane.proxies()}
+
+
+def test_certificates_change_under_load(short_lived: Mesh) -> None:
+    mesh = short_lived
+    before = {name: envoy_stats.churn(mesh.host(name), one.proxy_id) for name, one in WORKLOADS.items()}
+    seen = {proxy: [serial] for proxy, serial in _serials(mesh).items()}
+    deadline = time.monotonic() + SVID_SECONDS * (ROTATIONS + 3)
+    with traffic.Load(mesh.host("frontend"), "frontend", traffic.REVIEWS) as load:
+        while min(len(serials) for serials in seen.values()) <= ROTATIONS and time.monotonic() < deadline:
+            for proxy, serial in _serials(mesh).items():
+                if serial not in seen[proxy]:
+                    seen[proxy].append(serial)
+            time.sleep(1)  # certificates change every SVID_SECONDS / 2
+    changes = {proxy: len(serials) - 1 for proxy, serials in seen.items()}
+    assert len(changes) == len(WORKLOADS) and min(changes.values()) >= ROTATIONS, changes
+    assert load.result["failed"] == 0, load.figure()
+    after = {name: envoy_stats.churn(mesh.host(name), one.proxy_id) for name, one in WORKLOADS.items()}
+    assert [name for name in WORKLOADS if after[name].started != before[name].started] == []
+    assert {name: after[name].since(before[name]) for name in WORKLOADS} == {name: {} for name in WORKLOADS}
+
+
+def test_new_connections_are_made_with_the_new_certificate(short_lived: Mesh) -> None:
+    """What is on disk now is what a peer is shown now."""
+    mesh = short_lived
+    one = WORKLOADS["frontend"]
+    disk = mesh.host("frontend").ssh(f"openssl x509 -noout -serial -in /var/lib/meshwright/agents/{one.proxy_id}/svid.pem").stdout
+    told = _serials(mesh)[one.proxy_id]
+    assert int(disk.partition("=")[2], 16) == int(told, 16)
+    assert traffic.get(mesh.host("frontend"), "frontend", traffic.CATALOG).status == 200
+
+
+def test_private_keys_are_nowhere_but_on_their_hosts(short_lived: Mesh, tmp_path: Path) -> None:
+    """Every file that the mesh has written anywhere, every log, every answer of the API: no private key but where it was made."""
+    mesh = short_lived
+    found = {host.name: _files_with_keys(host) for host in mesh.lab.hosts if host is not mesh.stranger}
+    for one in WORKLOADS.values():
+        assert found.pop(one.host) == [f"/var/lib/meshwright/agents/{one.proxy_id}/svid.key"]
+    assert found == {
+        mesh.control_plane.host.name: [path for path in found[mesh.control_plane.host.name] if path.endswith(("/root.key", "/server.key"))]
+    }
+    for host in mesh.lab.hosts:
+        assert PRIVATE_KEY.search(host.ssh("journalctl --no-pager", timeout=120).stdout) is None, f"journal of {host.name}"
+    for path in ("/mesh/v1/proxies", "/mesh/v1/nodes", "/mesh/v1/ca", "/mesh/v1/audit?after=0", "/mesh/v1/tokens", "/openapi.json"):
+        assert PRIVATE_KEY.search(str(mesh.control_plane.ask("GET", path))) is None, path
+    for one in WORKLOADS.values():
+        assert PRIVATE_KEY.search(str(mesh.control_plane.ask("GET", f"/mesh/v1/proxies/{one.proxy_id}/config"))) is None
+    written = [path for path in mesh.ansible.home.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    assert [str(path) for path in written if PRIVATE_KEY.search(path.read_text(errors="replace"))] == []
+
+
+def _files_with_keys(host: Host) -> list[str]:
+    """Files with a PEM private key that are not the host's own SSH keys, and not of the distribution."""
+    places = "/etc /opt/meshwright /var /run /tmp /root /dev/shm"
+    listed = host.ssh(f"grep -rlIE -e '-----BEGIN [A-Z ]*PRIVATE KEY-----' {places} 2>/dev/null", check=False, timeout=120).stdout.split()
+    keys = [path for path in listed if not path.startswith(KEYS_OF_THE_HOST) and PRIVATE_KEY.search(host.read(path))]
+    databases = host.ssh("grep -rlE -e 'BEGIN [A-Z ]*PRIVATE KEY' /var/lib 2>/dev/null", check=False, timeout=120).stdout.split()
+    return sorted({*keys, *databases})
+
+
+def test_what_is_there_already_is_not_written_again(short_lived: Mesh) -> None:
+    mesh = short_lived
+    path = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/reviews"
+    stored = mesh.control_plane.ask("GET", path)
+    document = {key: stored[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "reviews", "namespace": "shop"}}
+    task = {"definition": [document] * REAPPLIED}
+    before = mesh.control_plane.ask("GET", "/apis/networking.istio.io/v1/namespaces/shop/virtualservices")["metadata"]["resourceVersion"]
+    done = mesh.ansible.module("meshwright.mesh.resource", task)
+    assert not done["failed"] and not done["changed"] and len(done["resources"]) == REAPPLIED
+    assert mesh.control_plane.ask("GET", path) == stored
+    after = mesh.control_plane.ask("GET", "/apis/networking.istio.io/v1/namespaces/shop/virtualservices")["metadata"]["resourceVersion"]
+    assert after == before
