@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules wait for the end of their burst, instances don't."""
+
+from __future__ import annotations
+
+from tests.feature.control.clockwork import turns
+from tests.feature.control.fleet import FakeProxy, Lab, lab
+from tests.feature.control.mesh import instance, node, route, service
+
+
+async def _shop(lab: Lab) -> FakeProxy:
+    await lab.mesh.put(service("web"), service("cart"), node("vm1", "web-1"))
+    await lab.time.advance(1)
+    [proxy] = await lab.connect("web-1.shop")
+    proxy.offers.clear()
+    return proxy
+
+
+def test_a_rule_is_offered_50_ms_after_it_was_stored() -> None:
+    async def test(lab: Lab) -> None:
+        proxy = await _shop(lab)
+        revision = await lab.mesh.put(route("web", "web.shop.mesh"))
+        await lab.time.advance(0.049)
+        assert proxy.offers == []
+        assert lab.controller.rollout(revision)["state"] == "pending"
+        await lab.time.advance(0.001)
+        assert [at for _, at in proxy.offers] == [revision]
+        assert lab.controller.rollout(revision)["state"] == "done"
+
+    lab(test)
+
+
+def test_a_burst_of_rules_is_one_offer() -> None:
+    async def test(lab: Lab) -> None:
+        proxy = await _shop(lab)
+        revisions = []
+        for number in range(10):
+            revisions.append(await lab.mesh.put(route("web", "web.shop.mesh", timeout=f"{number + 1}s")))
+            await lab.time.advance(0.03)
+        assert proxy.offers == []
+        await lab.time.advance(0.02)
+        assert [at for _, at in proxy.offers] == [revisions[-1]]
+        assert {lab.controller.rollout(revision)["state"] for revision in revisions} == {"done"}
+
+    lab(test)
+
+
+def test_a_burst_without_an_end_is_offered_after_a_second() -> None:
+    async def test(lab: Lab) -> None:
+        proxy = await _shop(lab)
+        for number in range(60):
+            await lab.mesh.put(route("web", "web.shop.mesh", timeout=f"{number + 1}s"))
+            await lab.time.advance(0.04)
+        # 2.4 s: once after each second
+        assert len(proxy.offers) == 2
+
+    lab(test)
+
+
+def test_an_instance_does_not_wait() -> None:
+    async def test(lab: Lab) -> None:
+        proxy = await _shop(lab)
+        await lab.mesh.put(instance("cart-1", "192.0.2.7", "cart"))
+        await lab.time.advance(0.05)  # the first instance brings an identity along: that is a rule
+        proxy.offers.clear()
+        revision = await lab.mesh.put(instance("cart-2", "192.0.2.8", "cart"))
+        await turns()
+        assert [at for _, at in proxy.offers] == [revision]
+        assert lab.controller.rollout(revision)["state"] == "done"
+
+    lab(test)
+
+
+def test_an_instance_does_not_wait_for_rules_that_do() -> None:
+    async def test(lab: Lab) -> None:
+        proxy = await _shop(lab)
+        await lab.mesh.put(instance("cart-1", "192.0.2.7", "cart"))
+        await lab.time.advance(0.05)
+        before = proxy.versions
+        proxy.offers.clear()
+        rule = await lab.mesh.put(route("web", "web.shop.mesh"))
+        await turns()
+        cart = await lab.mesh.put(instance("cart-2", "192.0.2.8", "cart"))
+        await turns()
+        [(_, at)] = proxy.offers
+        assert at < rule
+        assert proxy.versions["ENDPOINT"] != before["ENDPOINT"]
+        assert proxy.versions["ROUTE"] == before["ROUTE"]
+        # Both are done only when both are there.
+        assert lab.controller.rollout(cart)["state"] == lab.controller.rollout(rule)["state"] == "pending"
+        await lab.time.advance(0.05)
+        assert proxy.revision == cart
+        assert proxy.versions["ROUTE"] != before["ROUTE"]
+        assert lab.controller.rollout(cart)["state"] == lab.controller.rollout(rule)["state"] == "done"
+
+    lab(test)
+
+
+def test_an_instance_of_a_service_that_is_held_off_comes_with_it() -> None:
+    async def test(lab: Lab) -> None:
+        proxy = await _shop(lab)
+        await lab.mesh.put(service("new"))
+        await turns()
+        revision = await lab.mesh.put(instance("new-1", "192.0.2.9", "new"))
+        await turns()
+        assert proxy.offers == []
+        await lab.time.advance(0.05)
+        assert [at for _, at in proxy.offers] == [revision]
+        assert "outbound|80||new.shop.mesh" in proxy.versions["ENDPOINT"]
+
+    lab(test)
