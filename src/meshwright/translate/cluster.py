@@ -52,7 +52,7 @@ def discovery(service: Service) -> Discovery:
     return Discovery.NONE
 
 
-def subsets(rule: Resource | None) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+def subsets(rule: Resource | None) -> tuple[tuple[str, endpoint.Labels], ...]:
     """(name, labels) of the whole service and of each subset."""
     if rule is None:
         return (("", ()),)
@@ -78,7 +78,7 @@ def inbound_cluster(target: int, protocol: Protocol, owners: tuple[Any, ...]) ->
     return resource(TypeUrl.CLUSTER, cluster, *owners)
 
 
-def _cluster(view: ClusterView, port: ServicePort, subset: str, labels: tuple[tuple[str, str], ...]) -> XdsResource:
+def _cluster(view: ClusterView, port: ServicePort, subset: str, labels: endpoint.Labels) -> XdsResource:
     service, rule = view.service, view.rule
     cluster = _base(str(names.OutboundCluster(port.number, subset, service.host)))
     cluster.lb_policy = _balancing(rule, subset)
@@ -89,7 +89,7 @@ def _cluster(view: ClusterView, port: ServicePort, subset: str, labels: tuple[tu
             cluster.type = _Cluster.EDS
             cluster.eds_cluster_config.eds_config.CopyFrom(_over_ads())
         case Discovery.DNS:
-            _resolve(cluster, view, port, labels)
+            _resolve(cluster, view, port, labels, mutual)
         case Discovery.NONE:
             cluster.type = _Cluster.STATIC
     http2 = port.protocol is Protocol.HTTP2 or (port.protocol is Protocol.HTTP and mutual)
@@ -136,12 +136,9 @@ def _balancing(rule: Resource | None, subset: str) -> int:
     return int(simple.get(found, _Cluster.LEAST_REQUEST)) if found else int(_Cluster.LEAST_REQUEST)
 
 
-def _resolve(cluster: Any, view: ClusterView, port: ServicePort, labels: tuple[tuple[str, str], ...]) -> None:
-    """Envoy resolves the endpoints' names, or the host itself when no endpoints are given."""
-    mutual = tls.client_tls(view.service, view.rule, cluster.name.split("|")[2]).mode is ClientTLSMode.ISTIO_MUTUAL
-    places = endpoint.places(view.endpoints, port.number, labels, mutual=mutual)
-    if not view.endpoints and not labels and "*" not in view.service.host:
-        places = (("", view.service.host, port.target or port.number, 0),)
+def _resolve(cluster: Any, view: ClusterView, port: ServicePort, labels: endpoint.Labels, mutual: bool) -> None:
+    """Envoy resolves the endpoints' names. A wildcard is no name."""
+    places = tuple(place for place in endpoint.places(view.endpoints, port.number, labels, mutual=mutual) if "*" not in place[1])
     if not places:
         cluster.type = _Cluster.STATIC
         return

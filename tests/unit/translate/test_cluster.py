@@ -106,7 +106,8 @@ def test_tcp_inside_the_mesh_has_tls_but_no_protocol() -> None:
 
 
 def test_an_outside_host_is_resolved_by_envoy_and_called_in_clear() -> None:
-    cluster = made(service("api.example.com", port(80, target=8080), **OUTSIDE))["outbound|80||api.example.com"]
+    itself = endpoint("api.example.com", {80: 8080}, wire_port=0)
+    cluster = made(service("api.example.com", port(80, target=8080), **OUTSIDE), endpoints=(itself,))["outbound|80||api.example.com"]
     assert not cluster.HasField("transport_socket")
     dns = unpacked(cluster.cluster_type.typed_config, dns_cluster_pb2.DnsCluster)
     assert dns.respect_dns_ttl
@@ -114,13 +115,6 @@ def test_an_outside_host_is_resolved_by_envoy_and_called_in_clear() -> None:
     socket = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
     assert (socket.address, socket.port_value) == ("api.example.com", 8080)
     assert options(cluster).explicit_http_config.WhichOneof("protocol_config") == "http_protocol_options"
-
-
-def test_given_endpoints_are_resolved_instead_of_the_host() -> None:
-    outside = service("api.example.com", **OUTSIDE)
-    cluster = made(outside, endpoints=(endpoint("eu.example.com", {80: 8080}, wire_port=0),))["outbound|80||api.example.com"]
-    addresses = [e.endpoint.address.socket_address.address for e in cluster.load_assignment.endpoints[0].lb_endpoints]
-    assert addresses == ["eu.example.com"]
 
 
 def test_simple_tls_verifies_chain_and_name() -> None:
@@ -161,7 +155,7 @@ def test_a_wildcard_host_asks_for_the_name_of_each_request() -> None:
 def test_what_has_no_place_to_go_has_no_endpoints(host: str) -> None:
     resolution = Resolution.NONE if host.startswith("api") else Resolution.DNS
     outside = service(host, location=Location.MESH_EXTERNAL, resolution=resolution)
-    cluster = made(outside)[f"outbound|80||{host}"]
+    cluster = made(outside, endpoints=(endpoint("*.example.com", wire_port=0),))[f"outbound|80||{host}"]
     assert cluster.type == cluster_pb2.Cluster.STATIC
     assert not cluster.HasField("load_assignment")
 
