@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import msgspec
@@ -22,10 +23,11 @@ def to_text(value: object) -> object:
 def from_text(type_: type, value: object) -> object:
     """For msgspec's decoders. Raises ValueError."""
     if type_ is Duration and isinstance(value, str):
-        return Duration.parse(value)
+        return _parse(value)
     raise ValueError("not a duration")
 
 
+_parse = functools.lru_cache(maxsize=1024)(Duration.parse)
 _encoder = msgspec.json.Encoder(enc_hook=to_text, order="deterministic")
 
 

@@ -12,6 +12,7 @@ from meshwright.model.security import AuthorizationPolicy, Operation, PeerAuthen
 
 MAX_TEXT = 2048
 _METHOD = re.compile(r"\*?[A-Z][A-Z0-9_-]*\*?|\*")
+_NAMESPACE = re.compile(r"\*?[a-z0-9-]*\*?")
 _HOST = re.compile(r"\*?[A-Za-z0-9.:_\[\]-]*\*?")
 
 
@@ -64,13 +65,15 @@ def _form(value: str) -> str | None:
         return "must not be empty"
     if len(value) > MAX_TEXT:
         return f"is longer than {MAX_TEXT} characters"
+    if "{" in value or "}" in value:
+        return "has a template in braces, which is not supported yet"
     if "*" in value[1:-1] or value == "**" or (len(value) > 2 and value[0] == value[-1] == "*"):
         return "may have one `*`, at its beginning or at its end"
     return None
 
 
 def _plain(value: str) -> str | None:
-    return None if labels.is_value(value.strip("*")) else "is not a namespace"
+    return None if _NAMESPACE.fullmatch(value) else "is not a namespace"
 
 
 def _principal(value: str) -> str | None:
@@ -98,8 +101,6 @@ def _method(value: str) -> str | None:
 def _path(value: str) -> str | None:
     if value[0] not in "/*":
         return "must begin with / or *"
-    if "{" in value or "}" in value:
-        return "has a path template, which is not supported yet"
     if "?" in value or "#" in value or any(c.isspace() for c in value):
         return "must be a path only, without query, fragment or blanks"
     return None

@@ -8,6 +8,7 @@ everything that is wrong with it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ _IGNORED = frozenset({*_MANAGED, "managedFields", "selfLink"})
 _METADATA_NOT_YET = frozenset({"ownerReferences", "finalizers", "generateName", "deletionTimestamp", "deletionGracePeriodSeconds"})
 _METADATA = ("name", "namespace", "labels", "annotations")
 # What the canonical JSON of a spec with control characters or a DEL in its texts contains.
-_ESCAPED_CONTROLS = (b"\\u00", b"\\n", b"\\r", b"\\t", b"\\b", b"\\f", b"\x7f")
+_ESCAPED_CONTROLS = re.compile(rb"\\[unrtbf]|\x7f")
 
 
 def decode(document: object, previous: Resource | None = None) -> Resource:
@@ -113,8 +114,8 @@ def _kind(document: Mapping[str, Any], report: walk.Report) -> Kind | None:
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(KINDS)}"
             report.add("kind", "NotAllowed", f"unknown kind {walk.shown(name)}; {hint}")
         return None
-    served = [f"{kind.group}/{v}" for v in kind.versions]
-    if isinstance(version, str) and version not in served:
+    if isinstance(version, str) and version not in kind.api_versions:
+        served = kind.api_versions
         report.add("apiVersion", "NotAllowed", f"{name} is served as {', '.join(served)}, not {walk.shown(version)}")
     return kind
 
@@ -157,7 +158,7 @@ def _spec(cls: type[Spec], value: object, report: walk.Report) -> tuple[Spec, by
         if isinstance(spec, ServiceEntry):
             spec = _upper(spec)
         text = to_spec_json(spec)
-        if not any(token in text for token in _ESCAPED_CONTROLS):
+        if _ESCAPED_CONTROLS.search(text) is None:
             return spec, text
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         first = str(error)

@@ -7,8 +7,8 @@ import functools
 import re
 
 _UNITS = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "µs": 1_000, "ns": 1}
-_TERM = re.compile(r"(\d+)(?:\.(\d+))?(h|ms|us|µs|ns|m|s)")
-_WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|us|µs|ns|m|s))+")
+_TERM = re.compile(r"(\d+)(?:\.(\d+))?(h|ms|us|µs|ns|m|s)", re.ASCII)
+_WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|us|µs|ns|m|s))+", re.ASCII)
 MAX_TEXT = 32
 
 
@@ -57,6 +57,8 @@ class Duration:
 
     def __str__(self) -> str:
         """The shortest single-unit form: `90m`, `2500ms`."""
+        if not self.nanoseconds:
+            return "0s"
         for unit in ("h", "m", "s", "ms", "us"):
             if self.nanoseconds % _UNITS[unit] == 0:
                 return f"{self.nanoseconds // _UNITS[unit]}{unit}"

@@ -7,6 +7,7 @@ NAME.NS.mesh; every other host means itself.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -26,6 +27,7 @@ def is_ip(text: str) -> bool:
         return False
 
 
+@functools.lru_cache(maxsize=8192)
 def problem(text: str, *, wildcard: bool = False, short: bool = True) -> str | None:
     """What is wrong with a host name, or None. `wildcard`: `*` and a leading `*.` are allowed; `short`: one label is enough."""
     if not text:

@@ -132,7 +132,7 @@ def _duplicate(text: str) -> BadRequest:
 
 def _deeper(value: object, limit: int) -> bool:
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             below
             for node in level

@@ -33,6 +33,11 @@ class Kind(NamedTuple):
     spec: type[net.Spec]
 
     @property
+    def api_versions(self) -> tuple[str, ...]:
+        """As documents may have it."""
+        return _SERVED[self.name]
+
+    @property
     def api_version(self) -> str:
         """As stored and answered: `networking.istio.io/v1`."""
         return f"{self.group}/{STORED_VERSION}"
@@ -54,6 +59,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         )
     }
 )
+_SERVED = {kind.name: tuple(f"{kind.group}/{version}" for version in kind.versions) for kind in KINDS.values()}
 _BY_PLURAL = {(kind.group, kind.plural): kind for kind in KINDS.values()}
 
 _NOT_YET = "Gateway Sidecar EnvoyFilter WorkloadGroup ProxyConfig RequestAuthentication Telemetry WasmPlugin TrafficExtension"

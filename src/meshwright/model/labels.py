@@ -15,6 +15,7 @@ MAX_LABELS = 100
 MAX_ANNOTATION_BYTES = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def is_key(text: str) -> bool:
@@ -43,6 +44,8 @@ def check_labels(path: str, labels: Mapping[str, str]) -> Iterator[Violation]:
 def check_annotations(path: str, annotations: Mapping[str, str]) -> Iterator[Violation]:
     if sum(len(key) + len(value) for key, value in annotations.items()) > MAX_ANNOTATION_BYTES:
         yield Violation(path, "OutOfRange", f"is longer than {MAX_ANNOTATION_BYTES} bytes in all")
-    for key in annotations:
+    for key, value in annotations.items():
         if not is_key(key.lower()):
             yield Violation(path, "Invalid", f"{json.dumps(key[:64])} is not an annotation's key: [prefix/]name")
+        if _NOT_TEXT.search(value):
+            yield Violation(child(path, key), "Invalid", "has a NUL character or half a surrogate pair in it")
