@@ -71,4 +71,7 @@ def _time(data: bytes) -> tuple[datetime, bytes]:
     text = content.decode("ascii")
     if tag == _UTC_TIME:  # two digits of the year: 1950 to 2049
         text = ("19" if text[:2] >= "50" else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc), rest
+    if len(text) != 15 or not text[:14].isdigit() or text[14] != "Z":
+        raise ValueError("not a certificate")
+    year, month, day, hour, minute, second = int(text[:4]), *(int(text[at : at + 2]) for at in range(4, 14, 2))
+    return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc), rest

@@ -110,10 +110,13 @@ def _proxy(document: dict[str, Any]) -> ProxyId:
     workload = document.get("workload")
     if not isinstance(workload, dict):
         raise ConfigError('must be {"namespace", "name"}', path="workload")
+    proxy = ProxyId(_text(workload, "name", "workload."), _text(workload, "namespace", "workload."))
     try:
-        return ProxyId.parse(f"{_text(workload, 'name', 'workload.')}.{_text(workload, 'namespace', 'workload.')}")
+        if ProxyId.parse(str(proxy)) == proxy:
+            return proxy
     except ValueError as error:
         raise ConfigError(str(error), path="workload") from error
+    raise ConfigError("a namespace has no dot", path="workload.namespace")
 
 
 def _https(document: dict[str, Any]) -> tuple[str, int]:

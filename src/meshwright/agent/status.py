@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from meshwright.agent import ready, state
+from meshwright.agent import state
 from meshwright.agent.settings import Settings
 from meshwright.errors import ConfigError
 
@@ -25,6 +25,8 @@ def write(run_dir: Path, facts: dict[str, object]) -> None:
 
 def status(settings: Settings) -> dict[str, Any]:
     """`{"proxyId", "svid": {"serial", "notBefore", "notAfter", "lifeLeft"} | null, "agent": {...} | null, "envoy": {...}}`."""
+    from meshwright.agent import ready  # `run` imports this module too, and has no use for an HTTP client
+
     try:
         agent = json.loads(status_file(settings.run_dir).read_bytes())
     except (OSError, ValueError):

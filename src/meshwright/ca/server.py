@@ -124,7 +124,9 @@ class Attestation:
     def _read(self, request: Mapping[str, object]) -> tuple[AttestRequest, ProxyId, PublicKey]:
         try:
             wanted = msgspec.convert(request, AttestRequest)
-            proxy = ProxyId.parse(f"{wanted.workload.name}.{wanted.workload.namespace}")
+            proxy = ProxyId(wanted.workload.name, wanted.workload.namespace)
+            if ProxyId.parse(str(proxy)) != proxy:
+                raise BadRequest("a namespace has no dot", path="workload.namespace")
         except msgspec.ValidationError as error:
             raise BadRequest(f"not an attestation: {error}") from error
         except ValueError as error:

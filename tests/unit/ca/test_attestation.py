@@ -415,3 +415,17 @@ def test_mutated_requests_get_nothing(changes: dict[str, object]) -> None:
         assert run(walk()) is None
     except MeshwrightError:
         assert lab.store.records == {}
+
+
+@pytest.mark.parametrize(
+    "workload", [{"namespace": "b.shop", "name": "a"}, {"namespace": "", "name": "web"}, {"namespace": "shop", "name": "../web"}]
+)
+def test_names_of_workloads_that_are_none(workload: dict[str, str]) -> None:
+    lab = Lab()
+    attestation = Attestation(lab.services)
+
+    async def walk() -> None:
+        await attestation.attest({**await request_for(lab, attestation), "workload": workload}, "10.0.0.1")
+
+    with pytest.raises(BadRequest):
+        run(walk())
