@@ -89,8 +89,7 @@ class Ansible:
 
 
 def _failures(output: str) -> str:
-    """What is worth reading of a failed run: the failed tasks, or else the end."""
+    """What is worth reading of a failed run: what the failed tasks said, or else the end."""
     lines = output.splitlines()
-    starts = [number for number, line in enumerate(lines) if line.startswith(("fatal:", "failed:", "ERROR", "[ERROR]"))]
-    wanted = [line[:2000] for start in starts[:4] for line in lines[max(0, start - 2) : start + 12]]
-    return "\n".join(wanted or lines[-40:])
+    wanted = [line[:2000] for line in lines if line.startswith(("fatal:", "failed:", "ERROR", "[ERROR]"))]
+    return "\n".join(dict.fromkeys(wanted)) or "\n".join(lines[-40:])
