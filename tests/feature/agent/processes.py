@@ -37,6 +37,36 @@ async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.02)
 
 
+def write_settings(root: Path, proxy: ProxyId, **settings: Any) -> Path:
+    """An agent's settings for files under `root`."""
+    document = {
+        "node": "vm1",
+        "workload": {"namespace": proxy.namespace, "name": proxy.name},
+        "trustDomain": TRUST_DOMAIN,
+        "serverName": SERVER_NAME,
+        "caFile": str(root / "ca.pem"),
+        "stateDir": str(root / "state"),
+        "runDir": str(root / "run"),
+        "attest": {"method": "ssh_host", "hostKey": "/nowhere"},
+        **settings,
+    }
+    path = root / "agent.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+async def run_agent(*arguments: str, stderr: Any = asyncio.subprocess.PIPE, **env: str) -> asyncio.subprocess.Process:
+    """`meshwright agent ARGUMENTS`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "meshwright.agent", *arguments),
+        env={**os.environ, "PYTHONPATH": str(SOURCES), "MALLOC_ARENA_MAX": "2", **env},
+        stderr=stderr,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    _STARTED.append(process)
+    return process
+
+
 class Workload:
     """The files and processes of one workload under `root`. Unix socket paths are short, so `root` should be."""
 
@@ -49,21 +79,8 @@ class Workload:
         self.run_dir.mkdir(parents=True)
         write_identity(plane.ca, self.state_dir, proxy)
         (self.root / "ca.pem").write_bytes(plane.ca.bundle)
-        self.config = self.root / "agent.json"
-        document = {
-            "node": "vm1",
-            "workload": {"namespace": proxy.namespace, "name": proxy.name},
-            "trustDomain": TRUST_DOMAIN,
-            "api": f"https://127.0.0.1:{plane.port}",
-            "discovery": f"127.0.0.1:{plane.port}",
-            "serverName": SERVER_NAME,
-            "caFile": str(self.root / "ca.pem"),
-            "stateDir": str(self.state_dir),
-            "runDir": str(self.run_dir),
-            "attest": {"method": "ssh_host", "hostKey": "/nowhere"},
-            **settings,
-        }
-        self.config.write_text(json.dumps(document))
+        there = f"127.0.0.1:{plane.port}"
+        self.config = write_settings(self.root, proxy, api=f"https://{there}", discovery=there, **settings)
         self.agent: asyncio.subprocess.Process | None = None
         self.envoy: asyncio.subprocess.Process | None = None
 
@@ -78,14 +95,7 @@ class Workload:
 
     async def command(self, *arguments: str, **env: str) -> asyncio.subprocess.Process:
         with (self.root / "agent.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "meshwright.agent", arguments[0], "-c", str(self.config), *arguments[1:]),
-                env={**os.environ, "PYTHONPATH": str(SOURCES), "MALLOC_ARENA_MAX": "2", **env},
-                stderr=log,
-                stdout=asyncio.subprocess.PIPE,
-            )
-        _STARTED.append(process)
-        return process
+            return await run_agent(arguments[0], "-c", str(self.config), *arguments[1:], stderr=log, **env)
 
     async def start_agent(self) -> None:
         """Returns when it is ready, which it says as it would to systemd."""
