@@ -57,22 +57,28 @@ class Names:
 class Part:
     """What to send so that a client that has one set gets another: `upserts`, in order of name; `removed`: what it has too much."""
 
-    __slots__ = ("_added", "_data", "_head", "nonce", "removed", "upserts")
+    __slots__ = ("_added", "_data", "_head", "_names", "nonce", "removed", "upserts")
 
     def __init__(self, upserts: tuple[XdsResource, ...], removed: frozenset[str], added: frozenset[str] | None, nonce: str) -> None:
         self.upserts = upserts
         self.removed = removed
         self.nonce = nonce
         self._added = added
+        self._names: frozenset[str] | None = None
         self._data: bytes | None = None
         self._head = 0
 
     @property
     def added(self) -> frozenset[str]:
         """Names of upserts that were not there before."""
-        if self._added is None:
-            self._added = frozenset(r.name for r in self.upserts)
-        return self._added
+        return self.names if self._added is None else self._added
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the upserts."""
+        if self._names is None:
+            self._names = frozenset(r.name for r in self.upserts)
+        return self._names
 
     def message(self, type: TypeUrl, revision: int) -> bytes:
         """The whole response; `revision` (for people who read Envoy's config dump) is that of the first caller."""

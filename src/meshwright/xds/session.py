@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One proxy on one stream: its subscriptions and the order in which a change goes out. Sans-IO.
 
-Make before break: clusters and endpoints first; when the client has ACKed the clusters, subscribed to the endpoints of the new ones and
+Make before break: clusters and endpoints first (an updated cluster warms until it is told its endpoints again: Envoy waits 15 s for
+them, and its answers about clusters wait as long); when the client has ACKed the clusters, subscribed to the endpoints of the new ones and
 ACKed these too (at most PATIENCE seconds), listeners and routes; when those are ACKed, what is not needed any more is removed, users
 (listeners, routes) before the used (clusters, endpoints). Endpoints alone never wait."""
 
@@ -18,7 +19,6 @@ from meshwright.xds.subscription import ACK_PATIENCE, Refused, Subscription
 
 PATIENCE = 5.0
 SUBSCRIBE_PATIENCE = 2.0
-_BASE = (TypeUrl.CLUSTER, TypeUrl.ENDPOINT, TypeUrl.NAMES)
 _USERS = (TypeUrl.LISTENER, TypeUrl.ROUTE)
 _USED = (TypeUrl.CLUSTER, TypeUrl.ENDPOINT)
 
@@ -47,6 +47,7 @@ class Session:
         "_snapshot",
         "_subscriptions",
         "_wake",
+        "_warming",
         "_writes",
     )
 
@@ -56,7 +57,8 @@ class Session:
         self._revision = revision
         self._acked = 0
         self._subscriptions: dict[TypeUrl, Subscription] = {}
-        self._fresh: list[frozenset[str]] = []
+        self._fresh: frozenset[str] = frozenset()
+        self._warming: frozenset[str] = frozenset()
         self._blocked: float | None = None
         self._quiet = 0.0
         self._gaps: dict[TypeUrl, int] = {}
@@ -93,15 +95,12 @@ class Session:
         """Time has passed. Raises Broken."""
         return self._advance(now)
 
-    @property
-    def settled(self) -> bool:
-        """Everything of some snapshot has been ACKed once."""
-        return self._acked > 0
-
     def _advance(self, now: float, refusals: tuple[Refusal, ...] = ()) -> Effects:
         self._wake = None
-        for type in _BASE:
-            self._push(type, now)
+        self._push(TypeUrl.CLUSTER, now)
+        self._warm()
+        self._push(TypeUrl.ENDPOINT, now)
+        self._push(TypeUrl.NAMES, now)
         if self._may_use(now):
             for type in _USERS:
                 self._push(type, now)
@@ -124,11 +123,22 @@ class Session:
         message, parts = subscription.push(target, self._revision, now)
         if message is not None:
             self._write(message, now)
-        if type is TypeUrl.CLUSTER:
+        if type is TypeUrl.CLUSTER and parts:
             self._expect_endpoints(parts)
 
     def _expect_endpoints(self, parts: list[Part]) -> None:
-        self._fresh.extend(part.added for part in parts if part.added)
+        for part in parts:
+            self._fresh = part.added | self._fresh if self._fresh else part.added
+            self._warming = part.names | self._warming if self._warming else part.names
+
+    def _warm(self) -> None:
+        """Endpoints of the clusters that were just sent, as far as the client subscribed to them before (the others it will ask for)."""
+        endpoints = self._subscriptions.get(TypeUrl.ENDPOINT)
+        if endpoints is not None and self._warming:
+            layers = self._snapshot.layers.get(TypeUrl.ENDPOINT, ())
+            known = self._warming & endpoints.names.names
+            self._warming = frozenset()
+            endpoints.owe(frozenset(n for n in known if any(n in layer.resources for layer in layers)))
 
     def _may_use(self, now: float) -> bool:
         """May listeners and routes go out? Bounded: what never comes must not hold the rest for ever."""
@@ -143,7 +153,7 @@ class Session:
             self._blocked = now
         if now - self._blocked >= PATIENCE:
             self._blocked = None
-            self._fresh.clear()
+            self._fresh = frozenset()
             return True
         self._wake_at(self._blocked + PATIENCE)
         return False
@@ -161,13 +171,9 @@ class Session:
         subscribed = endpoints.names if endpoints is not None else self._frames.none
         refused = clusters.rare.refused if clusters.rare is not None else {}
         awaited = self._snapshot.layers.get(TypeUrl.ENDPOINT, ())
-        missing = [
-            name
-            for names in self._fresh
-            for name in (() if names <= subscribed.names or subscribed.wild else names - subscribed.names)
-            if name not in refused and any(name in layer.resources for layer in awaited)
-        ]
-        self._fresh = [frozenset(missing)] if missing else []
+        unasked = frozenset() if subscribed.wild or self._fresh <= subscribed.names else self._fresh - subscribed.names
+        missing = frozenset(n for n in unasked if n not in refused and any(n in layer.resources for layer in awaited))
+        self._fresh = missing
         return not missing and (endpoints is None or not endpoints.answering())
 
     def _break(self, now: float) -> None:

@@ -116,7 +116,7 @@ class Subscription:
         if dropped and not wild:
             self._forget()
         if again:
-            self._owe(again)
+            self.owe(again)
 
     def acknowledge(self, nonce: str, error: str | None) -> list[Refused]:
         """ACK (error None) or NACK of one response. Unknown nonces (of another stream, said twice) are ignored."""
@@ -184,7 +184,10 @@ class Subscription:
             raise Broken(f"more than {MAX_NAMES} names of type {self.type.value}")
         return self._frames.names(names, wild=wild)
 
-    def _owe(self, names: frozenset[str]) -> None:
+    def owe(self, names: frozenset[str]) -> None:
+        """These are to be sent, whether the client has them or not; `*`: all."""
+        if not names:
+            return
         explicit = names - {"*"}
         wild = "*" in names
         if self.owed is not None:

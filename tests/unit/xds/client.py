@@ -135,7 +135,7 @@ class Client:
             self._lose(response.type, name)
         if not bad:
             return self.say(Request(response.type, nonce=response.nonce))
-        for name in self._blamed(response, bad):
+        for name in self._blamed(response, bad) if "*" in asked else asked.intersection(self._blamed(response, bad)):
             self.refused[response.type, name] = response.upserts[name]
         return self.say(Request(response.type, nonce=response.nonce, error=self._words(bad)))
 
