@@ -124,8 +124,7 @@ class Ledger:
         session.standing[subject] = standing
         for ref in standing.blame:
             self._blamed.setdefault(ref, {})[session.id, subject] = standing
-        after = bisect_right(self._lasts, standing.good)
-        for step in self._steps[after:]:
+        for step in self._guilty(session, standing):
             self._record(step, session.id, standing)
         self._settled()
 
@@ -153,21 +152,21 @@ class Ledger:
         first = bisect_right(self._lasts, good)
         return frozenset[Ref]().union(*(step.refs for step in self._steps[first:] if step.first <= until))
 
+    def _guilty(self, session: Session, standing: Standing) -> list[Step]:
+        """The steps that the proxy refuses with it: those that changed what is to blame, else those of which nobody knows what they
+        changed, else the last that concerned the proxy."""
+        until = standing.refusal.revision if standing.stale is not None else max(standing.refusal.revision, session.offered)
+        after = bisect_right(self._lasts, standing.good)
+        steps = [s for s in self._steps[after:] if s.first <= until and (s.concerned is None or s.concerns(session.id))]
+        guilty = [step for step in steps if not step.refs.isdisjoint(standing.blame)]
+        if not standing.narrowed:
+            guilty += [step for step in steps if step.revisions is None or (not guilty and not step.refs)]
+        return guilty or steps[-1:]
+
     def _record(self, step: Step, proxy: ProxyId, standing: Standing) -> None:
-        if step.concerned is not None and not step.concerns(proxy):
-            return
-        hits = not step.refs.isdisjoint(standing.blame) if standing.narrowed else step.first <= standing.refusal.revision
-        if hits:
-            refusal = standing.refusal
-            rejection = Rejection(
-                str(proxy),
-                refusal.type.value,
-                refusal.name,
-                refusal.message,
-                standing.blame,
-                standing.narrowed and step.revisions is not None,
-            )
-            step.reject(rejection, self.now())
+        refusal = standing.refusal
+        known = not step.refs.isdisjoint(standing.blame)
+        step.reject(Rejection(str(proxy), refusal.type.value, refusal.name, refusal.message, standing.blame, known), self.now())
 
     def _unblame(self, session: Session, subject: Subject) -> None:
         standing = session.standing.get(subject)
@@ -210,8 +209,8 @@ class Ledger:
                 step.waiting += 1
             for session in state.sessions:
                 for standing in session.standing.values():
-                    if standing.narrowed and standing.stale is None:
-                        self._record(step, id, standing)
+                    if standing.stale is None and not step.refs.isdisjoint(standing.blame):
+                        self._record(step, id, standing)  # it won't be asked again, its answer holds
         self._finish_if_done(step)
 
     def serve(self, revision: int) -> None:

@@ -14,7 +14,8 @@ MAX_REJECTIONS = 1_000
 
 
 class Rejection(NamedTuple):
-    """`proxy` is '' when the control plane itself could not make the configuration. `narrowed` as in session.Standing."""
+    """`proxy` is `control-plane` when the configuration could not be made. `narrowed`: only the revisions of the step that changed one of
+    `refs` are to blame, else all."""
 
     proxy: str
     type: str

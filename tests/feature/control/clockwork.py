@@ -21,16 +21,18 @@ class _Handle:
 
 
 class FakeTime:
-    """Clock and Timers in one."""
+    """Clock and Timers in one. `tick`: seconds that pass whenever somebody looks at the clock (so that slices of work come to an end)."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick: float = 0.0) -> None:
         self._now = 0.0
+        self._tick = tick
         self._timers: list[_Handle] = []
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self._now)
 
     def monotonic(self) -> float:
+        self._now += self._tick
         return self._now
 
     def call_later(self, delay: float, callback: Callable[[], object], /) -> _Handle:
@@ -40,7 +42,7 @@ class FakeTime:
 
     async def advance(self, seconds: float) -> None:
         """Fires what becomes due, in order, and lets everything that follows happen."""
-        end = round(self._now + seconds, 9)
+        end = self._now + seconds
         await turns()
         while due := [timer for timer in self._timers if not timer.cancelled and timer.due <= end + 1e-9]:
             timer = min(due, key=lambda handle: handle.due)
@@ -49,7 +51,7 @@ class FakeTime:
             timer.callback()
             await turns()
         self._timers = [timer for timer in self._timers if not timer.cancelled]
-        self._now = end
+        self._now = max(self._now, end)
         await turns()
 
 

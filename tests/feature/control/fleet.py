@@ -96,9 +96,9 @@ class Lab:
 
 
 @asynccontextmanager
-async def running(store: Store, options: Options = Options()) -> AsyncIterator[Lab]:  # noqa: B008
+async def running(store: Store, options: Options = Options(), tick: float = 0.0) -> AsyncIterator[Lab]:  # noqa: B008
     """A controller that is ready."""
-    time = FakeTime()
+    time = FakeTime(tick)
     controller = Controller(store, time, MESH, options._replace(timers=time))
     task = asyncio.create_task(controller.run())
     await until(controller.ready)
@@ -110,9 +110,9 @@ async def running(store: Store, options: Options = Options()) -> AsyncIterator[L
         await asyncio.gather(task, return_exceptions=True)
 
 
-def lab(test: Callable[[Lab], Awaitable[None]], options: Options = Options()) -> None:  # noqa: B008
+def lab(test: Callable[[Lab], Awaitable[None]], options: Options = Options(), tick: float = 0.0) -> None:  # noqa: B008
     async def main() -> None:
-        async with asyncio.timeout(30), running(MemoryStore(), options) as made:
+        async with asyncio.timeout(30), running(MemoryStore(), options, tick) as made:
             await test(made)
 
     asyncio.run(main())
