@@ -22,7 +22,8 @@ from meshwright.translate.wire import packed
 _Manager = http_connection_manager_pb2.HttpConnectionManager
 _HTTP_LINE = (
     "%START_TIME% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:METHOD)% %REQ(:AUTHORITY)% %PATH(NQ)% "
-    "route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER% upstream=%UPSTREAM_HOST% peer=%DOWNSTREAM_PEER_URI_SAN% id=%REQ(X-REQUEST-ID)%\n"
+    "route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER% upstream=%UPSTREAM_HOST% peer=%DOWNSTREAM_PEER_URI_SAN% "
+    "id=%REQ(X-REQUEST-ID)% failure=%UPSTREAM_TRANSPORT_FAILURE_REASON%\n"
 )
 _TCP_LINE = (
     "%START_TIME% TCP %RESPONSE_FLAGS% cluster=%UPSTREAM_CLUSTER% upstream=%UPSTREAM_HOST% peer=%DOWNSTREAM_PEER_URI_SAN% "

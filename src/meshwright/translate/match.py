@@ -11,6 +11,8 @@ from envoy.type.matcher.v3 import string_pb2
 
 from meshwright.model.networking import HTTPMatchRequest, StringMatch
 
+_ANY_VALUE = (".*", "^.*$", ".*$", "^.*")
+
 
 @cache
 def anything() -> Any:
@@ -54,11 +56,13 @@ def _path(target: Any, request: HTTPMatchRequest) -> None:
 
 def _header(target: Any, name: str, match: StringMatch, *, invert: bool = False) -> None:
     header = target.headers.add(name=name, invert_match=invert)
-    text = _string(match)
+    text = None if invert and match.regex in _ANY_VALUE else _string(match)
     if text is None:
         header.present_match = True
     else:
         header.string_match.CopyFrom(text)
+        # Else Envoy takes a header that is not there for one that has the value, and `withoutHeaders` would not hold.
+        header.treat_missing_header_as_empty = invert
 
 
 def _string(match: StringMatch) -> Any:

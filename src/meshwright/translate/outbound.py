@@ -16,6 +16,9 @@ from meshwright.translate.route import HostPart
 from meshwright.translate.view import ScopeKey, WorldReader, service_view
 
 NAMES = "names"
+_NOTHING = ServiceParts()
+Parts = dict[str, ServiceParts | None]  # by host; None: not there (any more)
+Steps = list[tuple[ServiceParts, ServiceParts, str]]  # what a host's parts were, what they are, the host
 
 
 class Outbound(NamedTuple):
@@ -74,7 +77,7 @@ def update_outbound(world: WorldReader, key: ScopeKey, previous: Outbound, chang
         return _succeed(previous, compile_outbound(world, key, cache), key, cache)
     hosts = _affected(world, key, known, changed)
     instances = [host for host in changed.endpoints if host not in hosts and host in known.services]
-    new = {host: parts.service_parts(world, key, host, cache) for host in sorted(hosts)}
+    new: Parts = {host: parts.service_parts(world, key, host, cache) for host in sorted(hosts)}
     new |= {host: _with_endpoints(world, key, host, known.services[host], cache) for host in sorted(instances)}
     new = {host: made for host, made in new.items() if made != known.services.get(host)}
     if not new:
@@ -103,46 +106,54 @@ def _with_endpoints(world: WorldReader, key: ScopeKey, host: str, old: ServicePa
     return None if view is None else old._replace(endpoints=parts.endpoint_parts(world, view, cache))
 
 
-def _replaced(key: ScopeKey, known: ScopeParts, new: dict[str, ServiceParts | None], cache: CompileCache) -> Outbound:
+def _replaced(key: ScopeKey, known: ScopeParts, new: Parts, cache: CompileCache) -> Outbound:
     """Everything of `known` with the parts of these hosts exchanged (None: gone)."""
-    services = dict(known.services)
-    upserts: tuple[list[XdsResource], ...] = ([], [], [], [])
-    removed: tuple[set[str], ...] = (set(), set(), set(), set())
-    shared: dict[int, dict[str, HostPart | None]] = {}
-    named = rewired = False
-    for host, made in new.items():
-        before, after = services.get(host, ServiceParts()), made or ServiceParts()
-        for i in range(4):
-            # The first four fields are the resources of the first four sets.
-            gone, there = before[i], after[i]
-            if gone is not there:
-                upserts[i].extend(there)  # type: ignore[arg-type]
-                removed[i].update({r.name for r in gone} - {r.name for r in there})  # type: ignore[union-attr]
-        if before.shared != after.shared:
-            for port, _ in before.shared:
-                shared.setdefault(port, {})[host] = None
-            for port, host_part in after.shared:
-                shared.setdefault(port, {})[host] = host_part
-        named = named or before.line != after.line
-        rewired = rewired or before.wants != after.wants
-        if made is None:
-            services.pop(host, None)
-        else:
-            services[host] = made
+    steps = [(known.services.get(host, _NOTHING), made or _NOTHING, host) for host, made in new.items()]
+    services = {host: made for host, made in (known.services | new).items() if made is not None}
+    shared = _shared_changes(steps)
     ports = _exchange(known.ports, shared)
     routes, listeners = _shared(key, ports, shared)
     empty = [port for port in shared if port not in ports]
+    gone_routes = [str(names.OutboundRoute(port)) for port in empty]
+    gone_listeners = [str(names.HttpListener(port)) for port in empty]
     old = known.outbound
     outbound = Outbound(
-        old.clusters.replace(upserts[0], removed[0]),
-        old.endpoints.replace(upserts[1], removed[1]),
-        old.listeners.replace((*upserts[2], *listeners), removed[2] | {str(names.HttpListener(port)) for port in empty}),
-        old.routes.replace((*upserts[3], *routes), removed[3] | {str(names.OutboundRoute(port)) for port in empty}),
-        old.names.replace((_names(services),)) if named else old.names,
+        _successor(old.clusters, [(before.clusters, after.clusters) for before, after, _ in steps]),
+        _successor(old.endpoints, [(before.endpoints, after.endpoints) for before, after, _ in steps]),
+        _successor(old.listeners, [(before.listeners, after.listeners) for before, after, _ in steps], listeners, gone_listeners),
+        _successor(old.routes, [(before.routes, after.routes) for before, after, _ in steps], routes, gone_routes),
+        old.names.replace((_names(services),)) if any(before.line != after.line for before, after, _ in steps) else old.names,
     )
-    wanted = _wanted(known.wanted, new, known.services) if rewired else known.wanted
-    cache.scopes.put(key, ScopeParts(outbound, services, ports, wanted))
+    cache.scopes.put(key, ScopeParts(outbound, services, ports, _wanted(known.wanted, steps)))
     return outbound
+
+
+def _successor(
+    old: ResourceSet,
+    steps: Iterable[tuple[tuple[XdsResource, ...], tuple[XdsResource, ...]]],
+    also: Iterable[XdsResource] = (),
+    gone: Iterable[str] = (),
+) -> ResourceSet:
+    """`steps`: what a host's resources of this type were and are."""
+    upserts, removed = list(also), set(gone)
+    for before, after in steps:
+        if before is not after:
+            upserts.extend(after)
+            removed |= {r.name for r in before} - {r.name for r in after}
+    return old.replace(upserts, removed)
+
+
+def _shared_changes(steps: Steps) -> dict[int, dict[str, HostPart | None]]:
+    """By port and host: the virtual hosts that are other ones, None where there is none any more."""
+    changes: dict[int, dict[str, HostPart | None]] = {}
+    for before, after, host in steps:
+        if before.shared == after.shared:
+            continue
+        for port, _ in before.shared:
+            changes.setdefault(port, {})[host] = None
+        for port, host_part in after.shared:
+            changes.setdefault(port, {})[host] = host_part
+    return changes
 
 
 def _exchange(ports: dict[int, dict[str, HostPart]], shared: dict[int, dict[str, HostPart | None]]) -> dict[int, dict[str, HostPart]]:
@@ -167,20 +178,16 @@ def _exchange(ports: dict[int, dict[str, HostPart]], shared: dict[int, dict[str,
     return result
 
 
-def _wanted(
-    wanted: dict[str, frozenset[str]], new: dict[str, ServiceParts | None], before: dict[str, ServiceParts]
-) -> dict[str, frozenset[str]]:
+def _wanted(wanted: dict[str, frozenset[str]], steps: Steps) -> dict[str, frozenset[str]]:
+    if all(before.wants == after.wants for before, after, _ in steps):
+        return wanted
     result = dict(wanted)
-    for host, made in new.items():
-        wants = made.wants if made is not None else frozenset()
-        wanted_before = before[host].wants if host in before else frozenset()
-        for name in wanted_before - wants:
-            rest = result[name] - {host}
+    for before, after, host in steps:
+        for name in before.wants - after.wants:
+            rest = result.pop(name) - {host}
             if rest:
                 result[name] = rest
-            else:
-                del result[name]
-        for name in wants - wanted_before:
+        for name in after.wants - before.wants:
             result[name] = result.get(name, frozenset()) | {host}
     return result
 

@@ -198,7 +198,7 @@ def full_world() -> SmallWorld:
     return world.with_resources(*(rule_of(host, n % 4) for n, host in enumerate(HOSTS)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(EDITS, max_size=10), st.sampled_from([SHOP, ScopeKey("other", "127.241")]))
 def test_updating_step_by_step_gives_what_compiling_gives(edits: list[Edit], key: ScopeKey) -> None:
     world, cache = full_world(), CompileCache()

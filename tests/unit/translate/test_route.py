@@ -132,8 +132,16 @@ def test_matches() -> None:
     assert found[":authority"].string_match.prefix == "rev"
     assert found["end-user"].string_match.safe_regex.regex == "j.*"
     assert found["x-debug"].invert_match
+    assert found["x-debug"].treat_missing_header_as_empty
+    assert not found["end-user"].treat_missing_header_as_empty
     assert not found["end-user"].invert_match
     assert match.query_parameters[0].string_match.exact == "2"
+
+
+def test_without_a_header_of_any_value_is_without_the_header() -> None:
+    header = compiled(world({"match": [{"withoutHeaders": {"x": {"regex": ".*"}}}], "route": [to()]})).routes[0].match.headers[0]
+    assert header.present_match
+    assert header.invert_match
 
 
 @pytest.mark.parametrize(("uri", "field"), [({"exact": "/a"}, "path"), ({"prefix": "/a"}, "prefix"), ({"regex": "/a.*"}, "safe_regex")])
