@@ -10,10 +10,14 @@ from typing import Any, Protocol
 from meshwright.model.identity import ProxyId
 from meshwright.model.meta import Condition, Ref
 from meshwright.model.snapshot import Snapshot
+from meshwright.model.world import World
 
 
 class Controller(Protocol):
     """The owner of the World. Nothing but `wait` blocks; all is called in the event loop."""
+
+    @property
+    def world(self) -> World: ...
 
     @property
     def revision(self) -> int:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
-from meshwright.cli.documents import Document
+from meshwright.cli.documents import Document, Unreadable
 from meshwright.cli.failure import BAD
 from meshwright.cli.kind import label
 from meshwright.cli.output import emit
-from meshwright.cli.paths import documents, files
+from meshwright.cli.paths import files, read_one
 from meshwright.cli.session import files_option, form_option
 from meshwright.errors import Invalid, MeshwrightError, Violation
 from meshwright.model.decode import decode
@@ -54,9 +54,13 @@ def findings_of(paths: Sequence[str]) -> list[Finding]:
     seen: dict[str, str] = {}
     for path in files(paths):
         try:
-            read = documents([str(path)])
+            read = read_one(path)
+        except Unreadable as error:
+            reason, message = error.violations[0].reason, error.violations[0].message
+            found.append(Finding(str(path), error.line, "", "", "", "", reason, f"line {error.line}: {message}" if error.line else message))
+            continue
         except MeshwrightError as error:
-            found.append(_unreadable(str(path), error))
+            found.append(Finding(str(path), 0, "", "", "", error.path, error.reason, error.message))
             continue
         for document in read:
             found.extend(document_findings(document))
@@ -86,8 +90,3 @@ def _finding(document: Document, violation: Violation, severity: str = "error") 
 
 def _three(violation: Violation) -> tuple[str, str, str]:
     return violation.path, violation.reason, violation.message
-
-
-def _unreadable(file: str, error: MeshwrightError) -> Finding:
-    line: Any = getattr(error, "line", 0)
-    return Finding(file, int(line or 0), "", "", "", error.path, error.reason, error.message)

@@ -127,6 +127,8 @@ class _Reader:
         return size
 
     def value(self, node: Node, path: str) -> Any:
+        if not isinstance(node, ScalarNode) and _tag(node) not in ("map", "seq"):
+            raise self._no_meaning(node, path)
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
@@ -173,7 +175,10 @@ class _Reader:
                     return _float(text)
         except ValueError as error:
             raise self._error(node, "BadRequest", f"{path}: {text[:64]!r} {error}") from error
-        raise self._error(node, "BadRequest", f"{path or 'the document'}: the tag {node.tag} has no meaning here")
+        raise self._no_meaning(node, path)
+
+    def _no_meaning(self, node: Node, path: str) -> Unreadable:
+        return self._error(node, "BadRequest", f"{path or 'the document'}: the tag {str(node.tag)[:64]} has no meaning here")
 
 
 def _children(node: Node) -> Iterator[Node]:

@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 import itertools
 import json
+import socket
 import ssl
 import threading
 import time
@@ -35,6 +36,7 @@ from meshwright.errors import NotFound, Unauthenticated
 from meshwright.model.identity import ProxyId
 from meshwright.model.meta import Condition, Ref
 from meshwright.model.snapshot import Snapshot
+from meshwright.model.world import MeshSettings, World
 from meshwright.store.base import Put
 from meshwright.store.memory import MemoryStore
 
@@ -72,6 +74,7 @@ class FakeController:
     """Serves what the test puts into it."""
 
     def __init__(self) -> None:
+        self.world = World.empty(MeshSettings())
         self.revision = 0
         self.is_ready = True
         self.by_ref: dict[Ref, tuple[Condition, ...]] = {}
@@ -240,6 +243,15 @@ class Mesh:
         context = ssl.create_default_context(cadata=self.ca.pem.decode())
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx2.Client(base_url=self.url, verify=context, headers=headers, trust_env=False, timeout=DEADLINE, **kwargs)
+
+    @contextlib.contextmanager
+    def tls_socket(self) -> Iterator[ssl.SSLSocket]:
+        context = ssl.create_default_context(cadata=self.ca.pem.decode())
+        with (
+            socket.create_connection(("127.0.0.1", self.port), DEADLINE) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as made,
+        ):
+            yield made
 
     def as_role(self, role: Role, *namespaces: str) -> httpx2.Client:
         return self.client(self.token(role, *namespaces))

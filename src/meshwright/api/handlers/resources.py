@@ -16,6 +16,7 @@ from meshwright.api.call import Call
 from meshwright.api.stored import Target, answer_of, document_of, missing, shown, target_of
 from meshwright.api.write import commit
 from meshwright.errors import BadRequest, Conflict, Invalid, Violation
+from meshwright.model.conditions import world_checks
 from meshwright.model.decode import decode, encode, load
 from meshwright.model.jsontext import parse_json
 from meshwright.model.meta import Resource
@@ -199,7 +200,7 @@ async def _store(call: Call, target: Target, step: _Step) -> Response:
 async def _store_managed(call: Call, target: Target, step: _Step) -> Response:
     resource = _managed(call, step)
     if target.kind.name == "ServiceEntry":
-        resource = await call.api.numbers.complete(resource)
+        resource = await call.api.numbers.complete(call.parts.controller.world, resource)
     value = msgspec.json.encode(_storable(resource))
     expected = step.record.revision if step.record else 0
     if call.dry_run:
@@ -210,7 +211,7 @@ async def _store_managed(call: Call, target: Target, step: _Step) -> Response:
         revision = await commit(call, Put(target.key, value, expected=expected), step.record)
         made = Record(target.key, value, revision, step.record.created if step.record else revision)
     status = 200 if step.record else 201
-    conditions = call.parts.controller.conditions(target.ref)
+    conditions = world_checks(call.parts.controller.world, resource)
     return json_answer(shown(document_of(made), conditions), status, write_headers(revision, changed=True))
 
 
