@@ -53,7 +53,8 @@ class Conditions:
     def _programmed(self, ref: Ref, waiting: frozenset[Ref]) -> Condition:
         for scope, failure in self._distributor.failures():
             if ref in failure.refs:
-                return Condition("Programmed", "False", "CompileError", f"{failure.subject} for {scope}: {failure.message}"[:MAX_MESSAGE])
+                words = f"{failure.subject} can't be compiled for the proxies of {scope.namespace}: {failure.message}"
+                return Condition("Programmed", "False", "CompileError", words[:MAX_MESSAGE])
         blamed = self._ledger.blamed(ref)
         if blamed:
             proxy, standing = blamed[0]

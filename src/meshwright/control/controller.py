@@ -163,7 +163,7 @@ class Controller:
     def rejected(self, attached: Attached, refusal: Refusal) -> None:
         self._ledger.rejected(attached.session, refusal)
         facts = {"type": refusal.type.name, "name": refusal.name, "revision": refusal.revision}
-        log.warning("control.refused", proxy=str(attached.session.id), message=refusal.message[:300], **facts)
+        log.debug("control.refused", proxy=str(attached.session.id), message=refusal.message[:300], **facts)
 
     def detach(self, attached: Attached) -> None:
         """Again is no error: a stream that was cut reports its end too."""

@@ -55,6 +55,7 @@ class Distributor:
         self._roll = Roll(compiler.scope_key)
         self._scopes: dict[ScopeKey, Scope] = {}
         self._placed_in: dict[ProxyId, Scope] = {}
+        self._failing: list[tuple[ScopeKey, Failure]] | None = None  # None: to be gathered again
 
     # -- streams ---------------------------------------
 
@@ -64,6 +65,7 @@ class Distributor:
         key = self._roll.scope_of(id)
         if key is None:
             return False
+        self._failing = None
         scope = self._scope(key)
         placed = scope.placed.get(id) or Placed(id)
         if placed.inbound is None:
@@ -82,6 +84,7 @@ class Distributor:
         placed = scope.placed.get(session.id) if scope is not None else None
         if scope is None or placed is None or placed.sessions.pop(session, None) is None or placed.sessions:
             return
+        self._failing = None
         del scope.placed[session.id], self._placed_in[session.id]
         scope.failures.pop(str(session.id), None)
 
@@ -106,6 +109,8 @@ class Distributor:
             if whole:
                 groups.append(self._roll.members(scope.key))
             await self._offer_scope(scope, whole, wave)
+            await wave.pace.pause()
+        self._failing = None
         wave.single.update(self._place_again(moved))
         groups += self._perhaps_concerned(before, step.changed)
         wave.single.update(id for id in wave.touched if id not in self._placed_in)
@@ -192,11 +197,11 @@ class Distributor:
 
     # -- what may be asked ---------------------------------------
 
-    def failures(self) -> Iterator[tuple[str, Failure]]:
-        """What can't be compiled at the moment: (scope as text, failure)."""
-        for scope in self._scopes.values():
-            for failure in scope.failures.values():
-                yield f"{scope.key.namespace} ({scope.key.loopback})", failure
+    def failures(self) -> list[tuple[ScopeKey, Failure]]:
+        """What can't be compiled at the moment."""
+        if self._failing is None:
+            self._failing = [(scope.key, failure) for scope in self._scopes.values() for failure in scope.failures.values()]
+        return self._failing
 
     @property
     def scopes(self) -> int:

@@ -65,7 +65,7 @@ class Report:
             "revision": self._ledger.served,
             "rollouts_unfinished": self._ledger.unfinished,
             "refusals_total": self._ledger.refusals,
-            "compile_failures": sum(1 for _ in self._distributor.failures()),
+            "compile_failures": len(self._distributor.failures()),
             "documents_unreadable": len(self._intake.unreadable),
             "pushes_total": pushes.count,
             "push_seconds_total": pushes.sum,

@@ -56,7 +56,7 @@ class Scope:
         before = self.outbound
         if before is None:
             self._compile(world)
-        else:
+        elif changed.services or changed.endpoints or self._missed:
             self._update(world, before, changed)
         return self.outbound is not before
 

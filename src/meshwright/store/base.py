@@ -61,7 +61,9 @@ class Store(Protocol):
         ...
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[Event]:
-        """Every event below the prefix with a revision greater than `after`, without gap; ends only by error or cancellation."""
+        """Every event below the prefix with a revision greater than `after`, without gap; ends only by error or cancellation. The events of
+        one commit come without a pause in between. Compacted: `after` is older than what is kept, or newer than what there is (another
+        life of the store), or the watcher fell too far behind: list again."""
         ...
 
     async def compact(self, revision: int) -> None: ...

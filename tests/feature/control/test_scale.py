@@ -83,7 +83,7 @@ def _anything(dice: random.Random) -> Document | Node | tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("tick", [0.0, 0.003])  # with ticks the work is cut into slices, and the world goes on in between
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_way_does_not_matter(seed: int, tick: float) -> None:
     dice = random.Random(seed)
 
@@ -92,7 +92,7 @@ def test_the_way_does_not_matter(seed: int, tick: float) -> None:
         await lab.mesh.put(*(node(f"base-{id}", id.partition(".")[0], namespace=id.partition(".")[2]) for id in ids))
         await lab.time.advance(1)
         proxies = await lab.connect("a-1.shop", "b-1.far")
-        for _ in range(120):
+        for _ in range(100):
             what = _anything(dice)
             await (lab.mesh.delete(*what) if isinstance(what, tuple) else lab.mesh.put(what))
             await lab.time.advance(dice.choice((0, 0, 0.01, 0.05)))
