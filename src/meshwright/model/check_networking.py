@@ -114,7 +114,7 @@ def service_endpoints(spec: ServiceEntry) -> Iterator[Violation]:
         if spec.resolution is Resolution.STATIC and hosts.problem(endpoint.address) is None and not hosts.is_ip(endpoint.address):
             yield Violation(f"{path}.address", "Invalid", f"must be an IP address when resolution is STATIC, not {endpoint.address[:64]!r}")
         for name in endpoint.ports:
-            if name not in names:
+            if name not in names and "" not in names:  # a port without a name is told by itself
                 yield Violation(child(f"{path}.ports", name), "Invalid", "is not the name of a port in spec.ports")
 
 

@@ -16,6 +16,7 @@ from meshwright.model.tables import Pair
 
 VIP_PREFIX = "240.240."
 _HTTP2 = ("HTTP2", "GRPC")
+_OCTETS = frozenset(map(str, range(256)))
 
 
 class Facts(Protocol):
@@ -41,7 +42,7 @@ def vip_of(resource: Resource, host: str) -> int:
     for address in resource.status.addresses:
         if address.host == host and address.value.startswith(VIP_PREFIX):
             high, _, low = address.value[len(VIP_PREFIX) :].partition(".")
-            if high.isdigit() and low.isdigit():
+            if high in _OCTETS and low in _OCTETS:
                 return int(high) << 8 | int(low)
     return 0
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import msgspec
@@ -123,8 +124,12 @@ spec:
 """
 
 
+_READ = [document.object for document in read(SAMPLES)]
+
+
 def documents() -> list[Any]:
-    return [document.object for document in read(SAMPLES)]
+    """The samples; a fresh copy."""
+    return copy.deepcopy(_READ)
 
 
 def document(kind: str, name: str, spec: Any, namespace: str = "shop", **metadata: Any) -> dict[str, Any]:

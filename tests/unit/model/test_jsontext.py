@@ -88,7 +88,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=60, derandomize=True, deadline=None)
 @given(TREES)
 def test_what_json_can_say_is_read_as_json_reads_it(tree: object) -> None:
     text = json.dumps(tree).encode()
