@@ -103,19 +103,20 @@ class _Threads(socketserver.ThreadingTCPServer):
 
 
 class Applications:
-    """An HTTP application and a TCP echo, on loopback."""
+    """An HTTP application and two TCP echoes, on loopback."""
 
     def __init__(self) -> None:
         self._web = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
         self._web.daemon_threads = True
-        self._echo = _Threads(("127.0.0.1", 0), _Echo)
-        self.http_port, self.tcp_port = int(self._web.server_address[1]), int(self._echo.server_address[1])
-        self._threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in (self._web, self._echo)]
+        self._echoes = [_Threads(("127.0.0.1", 0), _Echo) for _ in range(2)]
+        self._servers: list[socketserver.TCPServer] = [self._web, *self._echoes]
+        self.http_port, self.tcp_port, self.other_port = [int(server.server_address[1]) for server in self._servers]
+        self._threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in self._servers]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        for server in (self._web, self._echo):
+        for server in self._servers:
             server.shutdown()
             server.server_close()
         for thread in self._threads:
@@ -198,7 +199,10 @@ def direct(port: int, server_name: str, identity: Path | None, data: bytes) -> b
 def _until(connection: socket.socket, *marks: bytes) -> bytes:
     received = b""
     while not any(mark in received for mark in marks):
-        data = connection.recv(4096)
+        try:
+            data = connection.recv(4096)
+        except ConnectionResetError:
+            break
         if not data:
             break
         received += data

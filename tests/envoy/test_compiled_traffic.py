@@ -20,12 +20,22 @@ pytestmark = pytest.mark.envoy
 REVIEWS = "reviews.shop.mesh"
 
 
+class Ports(NamedTuple):
+    """Of the services (`closed`: TCP that no policy allows) and of the inbound listener."""
+
+    http: int
+    tcp: int
+    closed: int
+    inbound: int
+
+
 class Mesh(NamedTuple):
     """Addresses and ports of a running mesh; `suspect` is the loopback address of a caller that expects another
     identity of reviews, `suspicious` its Envoy."""
 
     http: int
     tcp: int
+    closed: int
     inbound: int
     suspect: str
     suspicious: Envoy
@@ -44,14 +54,17 @@ class Mesh(NamedTuple):
         return self.direct(identity, request).partition(b"\r\n")[0]
 
 
-def documents(http: int, tcp: int, applications: Applications) -> list[tuple[str, str, dict[str, Any]]]:
+def documents(ports: Ports, applications: Applications) -> list[tuple[str, str, dict[str, Any]]]:
     inside = {"location": "MESH_INTERNAL", "resolution": "STATIC", "workloadSelector": {"labels": {"app": "reviews"}}}
-    web = {"number": http, "name": "http", "protocol": "HTTP", "targetPort": applications.http_port}
-    echo = {"number": tcp, "name": "tcp", "protocol": "TCP", "targetPort": applications.tcp_port}
-    nowhere = {"hosts": ["unanswered.invalid"], "resolution": "DNS", "ports": [{"number": http, "name": "http", "protocol": "HTTP"}]}
+    web = {"number": ports.http, "name": "http", "protocol": "HTTP", "targetPort": applications.http_port}
+    echo = {"number": ports.tcp, "name": "tcp", "protocol": "TCP", "targetPort": applications.tcp_port}
+    closed = {"number": ports.closed, "name": "closed", "protocol": "TCP", "targetPort": applications.other_port}
+    open_ports = {"ports": [str(applications.http_port), str(applications.tcp_port)]}
+    nowhere = {"hosts": ["unanswered.invalid"], "resolution": "DNS", "ports": [{"number": ports.http, "name": "http", "protocol": "HTTP"}]}
+    callers = {"principals": ["cluster.local/ns/shop/sa/web", "*al/ns/shop/sa/end"]}
     return [
         ("ServiceEntry", "reviews", {"hosts": [REVIEWS], "ports": [web], **inside}),
-        ("ServiceEntry", "db", {"hosts": ["db.shop.mesh"], "ports": [echo], **inside}),
+        ("ServiceEntry", "db", {"hosts": ["db.shop.mesh"], "ports": [echo, closed], **inside}),
         ("ServiceEntry", "nowhere", nowhere),
         ("WorkloadEntry", "reviews", {"address": "127.0.0.1", "labels": {"app": "reviews"}}),
         ("VirtualService", "reviews", {"hosts": ["reviews"], "http": rules()}),
@@ -60,11 +73,7 @@ def documents(http: int, tcp: int, applications: Applications) -> list[tuple[str
             "deny",
             {"action": "DENY", "rules": [{"to": [{"operation": {"paths": ["/admin*"], "ports": [str(applications.http_port)]}}]}]},
         ),
-        (
-            "AuthorizationPolicy",
-            "allow",
-            {"rules": [{"from": [{"source": {"principals": ["cluster.local/ns/shop/sa/web", "*al/ns/shop/sa/end"]}}]}]},
-        ),
+        ("AuthorizationPolicy", "allow", {"rules": [{"from": [{"source": callers}], "to": [{"operation": open_ports}]}]}),
     ]
 
 
@@ -79,17 +88,17 @@ def rules() -> list[dict[str, Any]]:
     ]
 
 
-def world_of(http: int, tcp: int, inbound: int, applications: Applications, account: str) -> World:
+def world_of(ports: Ports, applications: Applications, account: str) -> World:
     world = World.empty()
     workloads = (
         EnrolledWorkload(
-            name="reviews", namespace="shop", service_account=account, proxy=ProxySettings(inbound_port=inbound, loopback="127.242")
+            name="reviews", namespace="shop", service_account=account, proxy=ProxySettings(inbound_port=ports.inbound, loopback="127.242")
         ),
         EnrolledWorkload(name="web", namespace="shop", service_account="web"),
         EnrolledWorkload(name="suspect", namespace="shop", service_account="web", proxy=ProxySettings(loopback="127.241")),
     )
     world, _ = world.apply([Change(node_name="vm", node=Node(name="vm", workloads=workloads))], 1)
-    for kind, name, spec in documents(http, tcp, applications):
+    for kind, name, spec in documents(ports, applications):
         group = "security" if kind == "AuthorizationPolicy" else "networking"
         metadata = {"name": name, "namespace": "shop"}
         resource = decode({"apiVersion": f"{group}.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec})
@@ -102,10 +111,10 @@ def world_of(http: int, tcp: int, inbound: int, applications: Applications, acco
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     root = tmp_path_factory.mktemp("mesh")
     applications = Applications()
-    http, tcp, inbound = free_port(), free_port(), free_port()
+    ports = Ports(free_port(), free_port(), free_port(), free_port())
     authority = Authority(root / "ca")
-    snapshot = snapshots(world_of(http, tcp, inbound, applications, "reviews"))
-    elsewhere = snapshots(world_of(http, tcp, inbound, applications, "somebody-else"))
+    snapshot = snapshots(world_of(ports, applications, "reviews"))
+    elsewhere = snapshots(world_of(ports, applications, "somebody-else"))
     web = authority.issue("web")
     envoys = [
         Envoy(root / "reviews", snapshot[ProxyId("reviews", "shop")], authority.issue("reviews")),
@@ -115,7 +124,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     try:
         for envoy in envoys:
             envoy.wait_until_live()
-        yield Mesh(http, tcp, inbound, "127.241.0.1", envoys[2], authority)
+        yield Mesh(*ports, "127.241.0.1", envoys[2], authority)
     finally:
         for envoy in envoys:
             envoy.stop()
@@ -171,6 +180,10 @@ def test_a_websocket_goes_through_both_sidecars(mesh: Mesh) -> None:
 
 def test_tcp_goes_through_both_sidecars(mesh: Mesh) -> None:
     assert exchange("127.240.0.3", mesh.tcp, b"hello") == b"echo:hello"
+
+
+def test_tcp_that_no_policy_allows_is_closed(mesh: Mesh) -> None:
+    assert exchange("127.240.0.3", mesh.closed, b"hello") == b""
 
 
 def test_a_name_that_nobody_answers_for_holds_nothing_up(mesh: Mesh) -> None:
