@@ -32,6 +32,8 @@ class Subject(Protocol):
 
     fleet: Fleet
 
+    async def start(self) -> None: ...
+
     async def settled(self, proxies: int) -> float: ...
 
     async def change(self, what: str, salt: int) -> tuple[float, int]: ...
@@ -40,6 +42,9 @@ class Subject(Protocol):
 class Bare:
     def __init__(self, args: argparse.Namespace) -> None:
         self.fleet = self.ready_made = ReadyMade(args.services, args.endpoints, scoped=args.scoped)
+
+    async def start(self) -> None:
+        """Ready when made."""
 
     async def settled(self, proxies: int) -> float:
         while True:
@@ -75,6 +80,7 @@ def stats(server: DiscoveryServer) -> dict[str, Any]:
 
 async def serve(args: argparse.Namespace) -> None:
     subject = make_subject(args)
+    await subject.start()
     tls = (lambda: _tls(Path(args.certs))) if args.certs else None
     limits = Limits(accept_rate=args.accept_rate, first_at_once=args.first_at_once, first_patience=120.0)
     server = DiscoveryServer(subject.fleet, clock=SystemClock(), trust_domain=TRUST_DOMAIN, tls=tls, limits=limits)
