@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,6 +24,7 @@ ENOUGH_LIFE = 0.25
 REQUEST_SECONDS = 10.0
 MAX_ANSWER = 1024 * 1024
 MAX_TOKEN_FILE = 4096
+_OTHER_ROOT = "other_root"
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
@@ -48,9 +49,18 @@ class Attempts:
 def attest(settings: Settings, attempts: Attempts) -> int:
     """The exit status. Raises ConfigError for settings, keys and files that can't be used."""
     with state.as_owner(settings.state_dir):
-        if _has_enough(settings):
-            log.info("attest.not_needed")
-            return OK
+        need = _need(settings)
+    if not need:
+        log.info("attest.not_needed")
+        return OK
+    if need == _OTHER_ROOT:
+        # The mesh may have a new CA. Or caFile is behind: the identity at hand is good, so a failure now must not stop the agent.
+        status = _attest(settings, replace(attempts, seconds=0.0))
+        return OK if status in (AWAY, REFUSED) else status
+    return _attest(settings, attempts)
+
+
+def _attest(settings: Settings, attempts: Attempts) -> int:
     deadline = attempts.monotonic() + attempts.seconds
     while True:
         try:
@@ -81,17 +91,22 @@ def _hint(settings: Settings) -> str:
     )
 
 
-def _has_enough(settings: Settings) -> bool:
+def _need(settings: Settings) -> str:
+    """Why an attestation is needed, '' when it is not."""
     try:
         identity = state.load(settings.state_dir)
     except ConfigError as error:
         log.warning("attest.unusable_identity", message=str(error))
-        return False
-    if identity is None or state.refused(settings.state_dir).exists():
-        return False
+        return "unusable"
+    if identity is None:
+        return "none"
+    if state.refused(settings.state_dir).exists():
+        return "refused"
     if not credential.is_for(identity.chain, settings.proxy, settings.trust_domain):
-        return False
-    return identity.life.left(datetime.now(timezone.utc)) > ENOUGH_LIFE
+        return "other_workload"
+    if identity.life.left(datetime.now(timezone.utc)) <= ENOUGH_LIFE:
+        return "old"
+    return "" if credential.share_a_root(identity.bundle, settings.ca_file) else _OTHER_ROOT
 
 
 def _attest_once(settings: Settings) -> None:
@@ -109,8 +124,11 @@ def _attest_once(settings: Settings) -> None:
     chain = _text(answer, "certificate").encode()
     credential.check(request, chain, settings.proxy, settings.trust_domain)
     with state.as_owner(settings.state_dir):
-        identity = state.save(settings.state_dir, request.key, chain, _text(answer, "bundle").encode())
-        state.clear_refused(settings.state_dir)
+        try:
+            identity = state.save(settings.state_dir, request.key, chain, _text(answer, "bundle").encode())
+            state.clear_refused(settings.state_dir)
+        except OSError as error:
+            raise ConfigError(f"{settings.state_dir} can't be written: {error}") from error
     if settings.attest.method == "join_token":
         settings.attest.path.unlink(missing_ok=True)  # used: it is good for nothing any more
     log.info("attest.done", spiffe_id=answer.get("spiffeId"), serial=identity.life.serial, not_after=identity.life.not_after.isoformat())

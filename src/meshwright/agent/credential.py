@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
@@ -55,3 +56,15 @@ def is_for(chain: bytes, proxy: ProxyId, trust_domain: str) -> bool:
     except (ValueError, x509.ExtensionNotFound):
         return False
     return proxy.dns_san(trust_domain) in names.get_values_for_type(x509.DNSName)
+
+
+def share_a_root(bundle: bytes, ca_file: Path) -> bool:
+    """Whether any certificate of `ca_file` is in the bundle. Raises ConfigError when the file can't be used."""
+    try:
+        roots = x509.load_pem_x509_certificates(ca_file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"caFile {ca_file} can't be used: {error}") from error
+    try:
+        return not set(roots).isdisjoint(x509.load_pem_x509_certificates(bundle))
+    except ValueError:
+        return False

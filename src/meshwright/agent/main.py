@@ -15,7 +15,7 @@ from meshwright.agent import log, settings
 from meshwright.agent.exits import CONFIG, FAILED, OK
 from meshwright.errors import ConfigError
 
-DEFAULT_ATTEST_SECONDS = 60.0
+DEFAULT_ATTEST_SECONDS = 45.0  # less than a unit usually has to start
 DEFAULT_READY_SECONDS = 60.0
 
 

@@ -22,6 +22,7 @@ MAX_STREAMS = 4  # two Envoys overlap during a hot restart
 FIRST_REQUEST_SECONDS = 15.0
 WRITE_SECONDS = 60.0
 GRACE_SECONDS = 1.0
+STEADY_SECONDS = 5.0  # a stream that lasts so long, or brings something, is a good one: the next break starts with short waits
 
 
 class Parts(NamedTuple):
@@ -132,8 +133,15 @@ class _Stream:
             await self._serve_cache()
 
     async def _send_envoy(self, raw: bytes) -> None:
+        """A write that has begun is finished even when the attempt that it belongs to is given up: gRPC allows one at a time."""
+        await asyncio.shield(asyncio.create_task(self._write_envoy(raw)))
+
+    async def _write_envoy(self, raw: bytes) -> None:
         async with self._to_envoy:
-            await asyncio.wait_for(self._context.write(raw), WRITE_SECONDS)
+            try:
+                await asyncio.wait_for(self._context.write(raw), WRITE_SECONDS)
+            except asyncio.TimeoutError as error:
+                raise _Rejected(f"no reading for {WRITE_SECONDS:.0f} s") from error
 
     async def _serve_cache(self) -> None:
         for response in list(self.session.from_cache()):
@@ -169,10 +177,12 @@ class _Stream:
     async def _attempt(self, backoff: Backoff) -> str:
         """One stream to the control plane from its beginning to its end; why it ended."""
         channel = self._parts.dial()
+        steady: asyncio.TimerHandle | None = None
         try:
             await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
             call = channel.stream_stream(ADS)()
             await self._open(call)
+            steady = asyncio.get_running_loop().call_later(STEADY_SECONDS, backoff.reset)
             while True:
                 raw = await call.read()
                 if raw is grpc.aio.EOF:
@@ -187,6 +197,8 @@ class _Stream:
         except wire.Malformed as error:
             return f"a response that can't be read: {error}"
         finally:
+            if steady is not None:
+                steady.cancel()
             self.session.close()
             self._call = None
             await channel.close()

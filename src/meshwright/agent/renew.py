@@ -8,7 +8,7 @@ import json
 import grpc
 
 from meshwright.agent import credential, log, state
-from meshwright.agent.exits import AWAY, BAD_ANSWER, CONFIG, OK, REFUSED
+from meshwright.agent.exits import AWAY, BAD_ANSWER, CONFIG, FAILED, OK, REFUSED
 from meshwright.agent.settings import Settings
 from meshwright.agent.upstream import CONNECT_SECONDS, RENEW, credentials, options, target
 from meshwright.errors import ConfigError
@@ -38,6 +38,9 @@ def renew(settings: Settings) -> int:
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         log.error("renew.bad_answer", message=str(error)[:500])
         return BAD_ANSWER
+    except OSError as error:
+        log.error("renew.unsaved", message=str(error))
+        return FAILED
     return OK
 
 

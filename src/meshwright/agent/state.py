@@ -60,8 +60,12 @@ def save(state_dir: Path, key: bytes, chain: bytes, bundle: bytes) -> Identity:
     name = f"{_newest(generations) + 1}"
     directory = generations / name
     directory.mkdir(mode=0o700)
-    for file, content in zip(_FILES, (key, chain, bundle), strict=True):
-        _write(directory / file, content, _MODES[file])
+    try:
+        for file, content in zip(_FILES, (key, chain, bundle), strict=True):
+            _write(directory / file, content, _MODES[file])
+    except OSError:
+        _remove(directory)  # a full disk must not fill with halves
+        raise
     _sync(directory)
     _sync(generations)
     _link(state_dir, "current", f"generations/{name}")
@@ -152,6 +156,10 @@ def _sync(directory: Path) -> None:
 def _prune(generations: Path, keep: int) -> None:
     for entry in generations.iterdir():
         if entry.name.isdigit() and int(entry.name) <= keep - KEEP:
-            for file in entry.iterdir():
-                file.unlink()
-            entry.rmdir()
+            _remove(entry)
+
+
+def _remove(generation: Path) -> None:
+    for file in generation.iterdir():
+        file.unlink()
+    generation.rmdir()

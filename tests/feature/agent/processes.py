@@ -58,7 +58,7 @@ def write_settings(root: Path, proxy: ProxyId, **settings: Any) -> Path:
 async def run_agent(*arguments: str, stderr: Any = asyncio.subprocess.PIPE, **env: str) -> asyncio.subprocess.Process:
     """`meshwright agent ARGUMENTS`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "meshwright.agent", *arguments),
+        *(os.environ.get("MESHWRIGHT_AGENT_PYTHON", sys.executable), "-m", "meshwright.agent", *arguments),
         env={**os.environ, "PYTHONPATH": str(SOURCES), "MALLOC_ARENA_MAX": "2", **env},
         stderr=stderr,
         stdout=asyncio.subprocess.PIPE,

@@ -149,6 +149,23 @@ def test_an_identity_of_another_workload_is_not_enough(tmp_path: Path) -> None:
     with_host_key(tmp_path, walk)
 
 
+def test_a_new_ca_is_noticed_and_a_stale_file_does_no_harm(tmp_path: Path) -> None:
+    async def walk(api: Api, config: Path) -> None:
+        from .control_plane import write_identity
+
+        write_identity(TestCa(), tmp_path / "state", WEB)
+        status, said = await attest(config)
+        assert (status, said[-1]["event"]) == (0, "attest.done")
+        good = (tmp_path / "ca.pem").read_bytes()
+        (tmp_path / "ca.pem").write_bytes(TestCa().bundle)
+        status, said = await attest(config)
+        assert (status, said[-1]["event"]) == (0, "attest.gave_up")
+        (tmp_path / "ca.pem").write_bytes(good)
+        assert (await attest(config))[1][-1]["event"] == "attest.not_needed"
+
+    with_host_key(tmp_path, walk)
+
+
 def test_a_busy_control_plane_is_waited_for(tmp_path: Path) -> None:
     async def walk(api: Api, config: Path) -> None:
         api.busy = 1
