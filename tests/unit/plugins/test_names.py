@@ -61,7 +61,7 @@ def machine(tmp_path: Path) -> Machine:
     (tmp_path / "etc/hosts").write_text(HOSTS)
     settings = {
         "instances": {"reviews-web1.shop": "127.240", "ratings-web1.shop": "127.241"},
-        "domains": ["mesh", "svc.cluster.local"],
+        "domains": ["mesh", "svc.cluster.local", "svc"],
         "outside": ["api.example.org", "*.example.net"],
     }
     (tmp_path / "etc/meshwright/names.json").write_text(json.dumps(settings))
@@ -108,8 +108,10 @@ def test_what_others_write_into_the_file_stays(machine: Machine) -> None:
         "127.240.0.1 localhost",
         "127.240.0.1 security.debian.org",
         "127.240.0.1 example.org",
-        "127.240.0.1 evilmesh",
-        "127.240.0.1 mesh",
+        "127.240.0.1 localhost.shop",
+        "127.240.0.1 evil.mesh.com",
+        "127.240.0.1 a.other",
+        "127.240.0.1 a.b.shop",
         "127.240.0.1 A.SHOP.MESH",
         "127.240.0.1 a_b.mesh",
         "127.240.0.1 -a.mesh",
@@ -130,6 +132,12 @@ def test_what_is_refused_is_not_repeated_in_the_journal(machine: Machine) -> Non
     machine.agent_writes("reviews-web1.shop", "127.240.0.1 root:$6$hash\nroot:$6$hash\n")
     said = machine.run()
     assert "2 names or lines refused" in said and "hash" not in said
+
+
+def test_short_names_in_the_own_namespace(machine: Machine) -> None:
+    machine.agent_writes("reviews-web1.shop", "127.240.0.1 a.shop.mesh a.shop.svc.cluster.local a.shop.svc a.shop a\n")
+    machine.run()
+    assert [line.split()[1] for line in block_of(machine.hosts)] == ["a", "a.shop", "a.shop.mesh", "a.shop.svc", "a.shop.svc.cluster.local"]
 
 
 def test_declared_names_outside_of_the_mesh(machine: Machine) -> None:
