@@ -53,6 +53,8 @@ def resolve(options: Options, environment: Mapping[str, str], home: Path) -> Tar
         token = _read(token_file, "--token-file").strip()
     if not token:
         raise Unusable(f"no token: use --token-file FILE, MESHWRIGHT_TOKEN, MESHWRIGHT_TOKEN_FILE, or tokenFile in {path}")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise Unusable("the token has characters that no token has: is it the right file, and only the token in it?")
     ca_file = options.ca_file or environment.get("MESHWRIGHT_CA_FILE", "") or kept.get("caFile", "")
     return Target(url.rstrip("/"), token, ca_file)
 

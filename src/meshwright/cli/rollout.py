@@ -19,6 +19,7 @@ from meshwright.cli.output import columns
 from meshwright.cli.session import Session, online
 
 STEP_SECONDS = 2
+PAUSE_SECONDS = 0.1
 MAX_SHOWN = 10
 
 
@@ -49,6 +50,7 @@ def follow(client: Client, revision: int, timeout: float, *, quiet: bool = False
             found: dict[str, Any] = client.get(f"/mesh/v1/rollouts/{revision}", {"wait": str(step)}, wait=step)
             if found["state"] != "pending" or time.monotonic() >= end:
                 return found
+            time.sleep(PAUSE_SECONDS)  # in case the server doesn't wait: no more than a few questions a second
             if console.is_terminal and not quiet:
                 live.update(Text(progress(found)), refresh=True)
 

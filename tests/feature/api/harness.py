@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -194,6 +195,7 @@ class Mesh:
     attestation: FakeAttestation = field(default_factory=FakeAttestation)
     ca: TestCa = field(default_factory=TestCa)
     tokens: dict[str, str] = field(default_factory=dict)
+    events: list[Any] = field(default_factory=list)
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -268,6 +270,22 @@ class Mesh:
 
 
 @contextlib.contextmanager
+def _collecting(events: list[Any]) -> Iterator[None]:
+    """What is logged meanwhile goes to `events` and nowhere else."""
+
+    def collect(_logger: Any, _method: str, event: Any) -> Any:
+        events.append(dict(event))
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.format_exc_info, collect], cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+@contextlib.contextmanager
 def running(directory: Path, limits: Limits | None = None) -> Iterator[Mesh]:
     generous = Limits(reads_per_second=1e6, writes_per_second=1e6, attestations_per_second=1e6)
     mesh = Mesh(directory, limits or generous)
@@ -275,6 +293,8 @@ def running(directory: Path, limits: Limits | None = None) -> Iterator[Mesh]:
     server = ApiServer(mesh.app, sock, mesh.tls.context, mesh.limits)
     mesh.port = server.port
     thread = threading.Thread(target=mesh.loop.run_forever, name="api")
+    logs = contextlib.ExitStack()
+    logs.enter_context(_collecting(mesh.events))
     thread.start()
     serving = asyncio.run_coroutine_threadsafe(server.run(), mesh.loop)
     try:
@@ -288,6 +308,7 @@ def running(directory: Path, limits: Limits | None = None) -> Iterator[Mesh]:
         thread.join(DEADLINE)
         mesh.loop.close()
         mesh.audit.close()
+        logs.close()
 
 
 async def _drain() -> None:

@@ -216,3 +216,6 @@ def test_an_error_inside_shows_only_its_request_id(mesh: Mesh, admin: httpx2.Cli
     assert answer.headers["x-request-id"] in error["message"]
     assert "Traceback" not in answer.text
     assert "JSON" not in answer.text
+    logged = [event for event in mesh.events if event["event"] == "api.failed"]
+    assert [event["request_id"] for event in logged] == [answer.headers["x-request-id"]]
+    assert "Traceback" in logged[0]["exception"]

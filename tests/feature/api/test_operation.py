@@ -135,12 +135,20 @@ def test_without_the_audit_nothing_is_written(mesh: Mesh, admin: httpx2.Client, 
 def test_no_secret_is_in_the_audit_or_the_store(mesh: Mesh, security: httpx2.Client) -> None:
     body: dict[str, Any] = {"kind": "api", "name": "ci", "role": "reader", "ttlSeconds": 60}
     token = security.post("/mesh/v1/tokens", json=body).json()["token"]
-    kept = mesh.audit_path.read_text() + json.dumps(mesh.stored("tokens/")) + security.get("/mesh/v1/tokens").text
+    kept = mesh.audit_path.read_text() + json.dumps(mesh.stored("tokens/")) + security.get("/mesh/v1/tokens").text + str(mesh.events)
     assert token not in kept
     assert token.removeprefix("mwa_") not in kept
     with mesh.client(token) as ci:
         assert ci.get("/mesh/v1/ca").status_code == 200
         assert ci.put(path_of(virtual_service()), json=virtual_service()).status_code == 403
+
+
+def test_writes_are_logged_and_reads_are_not(mesh: Mesh, admin: httpx2.Client) -> None:
+    answer = admin.put(path_of(virtual_service()), json=virtual_service())
+    admin.get("/mesh/v1/nodes")
+    (event,) = mesh.events
+    wanted = {"event": "api.write", "principal": "mesh-admin", "status": 201, "request_id": answer.headers["x-request-id"]}
+    assert {key: event[key] for key in wanted} == wanted
 
 
 def test_the_role_of_a_first_administrator(mesh: Mesh) -> None:
