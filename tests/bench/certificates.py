@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from meshwright.model.identity import ProxyId, SpiffeId
 
+Sans = list[x509.GeneralName]
 
-def write_certificates(home: Path, nodes: list[str], *, trust_domain: str = "cluster.local") -> None:
-    """root.pem, key.pem (for everyone), server.pem, and NODE.pem for each node `NAME.NAMESPACE`."""
+
+def write_certificates(home: Path, nodes: list[str], *, trust_domain: str = "cluster.local", odd: Mapping[str, Sans] | None = None) -> None:
+    """root.pem, key.pem (for everyone), server.pem, and NODE.pem for each node `NAME.NAMESPACE`; `odd`: file name -> what else to put
+    into a certificate."""
     root_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
     root = _certificate("root", root_key.public_key(), root_key, None)
@@ -25,16 +29,17 @@ def write_certificates(home: Path, nodes: list[str], *, trust_domain: str = "clu
     home.joinpath("key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
     local = [x509.DNSName("control-plane"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     home.joinpath("server.pem").write_bytes(_certificate("server", key.public_key(), root_key, local).public_bytes(pem))
-    for node in nodes:
-        proxy = ProxyId.parse(node)
-        spiffe = SpiffeId(trust_domain, proxy.namespace, "default")
-        sans = [x509.UniformResourceIdentifier(str(spiffe)), x509.DNSName(proxy.dns_san(trust_domain))]
+    for node, sans in {**{node: sans_of(node, trust_domain) for node in nodes}, **(odd or {})}.items():
         home.joinpath(f"{node}.pem").write_bytes(_certificate(node, key.public_key(), root_key, sans).public_bytes(pem))
 
 
-def _certificate(
-    name: str, key: ec.EllipticCurvePublicKey, issuer: ec.EllipticCurvePrivateKey, sans: list[x509.GeneralName] | None
-) -> x509.Certificate:
+def sans_of(node: str, trust_domain: str = "cluster.local") -> Sans:
+    proxy = ProxyId.parse(node)
+    spiffe = SpiffeId(trust_domain, proxy.namespace, "default")
+    return [x509.UniformResourceIdentifier(str(spiffe)), x509.DNSName(proxy.dns_san(trust_domain))]
+
+
+def _certificate(name: str, key: ec.EllipticCurvePublicKey, issuer: ec.EllipticCurvePrivateKey, sans: Sans | None) -> x509.Certificate:
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
