@@ -15,7 +15,7 @@ import structlog
 
 from meshwright.clock import Clock
 from meshwright.control.ports import Fleet, PeerIdentity
-from meshwright.errors import BadRequest, Forbidden, Invalid, Limited, MeshwrightError, NotFound, Unauthenticated, Unavailable
+from meshwright.errors import BadRequest, Conflict, Forbidden, Invalid, Limited, MeshwrightError, NotFound, Unauthenticated, Unavailable
 from meshwright.model.identity import ProxyId, SpiffeId
 from meshwright.xds.admission import Caps, Proven, TokenBucket, proven
 from meshwright.xds.frames import Frames
@@ -33,6 +33,7 @@ _CODES: tuple[tuple[type[MeshwrightError], grpc.StatusCode], ...] = (
     (Limited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
     (NotFound, grpc.StatusCode.NOT_FOUND),
+    (Conflict, grpc.StatusCode.ABORTED),
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
 )

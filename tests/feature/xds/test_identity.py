@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from meshwright.control.ports import PeerIdentity
-from meshwright.errors import Conflict, Forbidden
+from meshwright.errors import Forbidden, MeshwrightError
 from meshwright.model.identity import SpiffeId
 from meshwright.model.snapshot import TypeUrl
 from meshwright.xds.server import ServerTls, Unary
@@ -154,7 +154,7 @@ def test_unary_methods_know_the_caller(certs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(Forbidden("no"), Code.PERMISSION_DENIED), (Conflict("no"), Code.INTERNAL)], ids=["known", "other"]
+    ("error", "code"), [(Forbidden("no"), Code.PERMISSION_DENIED), (MeshwrightError("no"), Code.INTERNAL)], ids=["known", "other"]
 )
 def test_errors_of_unary_methods(certs: Path, error: Exception, code: grpc.StatusCode) -> None:
     async def renew(request: bytes, peer: PeerIdentity) -> bytes:
