@@ -29,6 +29,11 @@ from meshwright.model.networking import (
 PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "TCP", "TLS", "HTTPS")
 _PROTOCOLS_NOT_YET = frozenset({"GRPC-WEB", "UDP", "MONGO", "MYSQL", "REDIS"})
 MAX_HOSTS = 128
+_HEEDED = {
+    ClientTLSMode.DISABLE: frozenset[str](),
+    ClientTLSMode.ISTIO_MUTUAL: frozenset({"subjectAltNames"}),
+    ClientTLSMode.SIMPLE: frozenset({"sni", "subjectAltNames", "caCertificates"}),
+}
 
 
 def required(path: str, what: Sequence[object], message: str) -> Iterator[Violation]:
@@ -245,11 +250,9 @@ def _policy(path: str, policy: TrafficPolicy | None) -> Iterator[Violation]:
 
 
 def _tls(path: str, tls: ClientTLSSettings) -> Iterator[Violation]:
-    if tls.mode is not ClientTLSMode.SIMPLE:
-        for name, value in (("sni", tls.sni), ("subjectAltNames", tls.subject_alt_names), ("caCertificates", tls.ca_certificates)):
-            if value:
-                yield Violation(f"{path}.{name}", "Invalid", f"is only for the mode SIMPLE: {tls.mode.value} would not heed it")
-        return
+    for name, value in (("sni", tls.sni), ("subjectAltNames", tls.subject_alt_names), ("caCertificates", tls.ca_certificates)):
+        if value and name not in _HEEDED[tls.mode]:
+            yield Violation(f"{path}.{name}", "Invalid", f"has no meaning in the mode {tls.mode.value}")
     if tls.sni:
         yield from check_host(f"{path}.sni", tls.sni)
     for index, name in enumerate(tls.subject_alt_names):

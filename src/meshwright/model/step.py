@@ -43,6 +43,7 @@ class _Step:
         self._homes: dict[tuple[str, str], Draft[str, Resource]] = {}
         self._workloads: dict[Pair, Draft[str, bool]] = {}
         self._hosts: set[str] = set()  # their Service is derived anew
+        self._enrolled: dict[str, tuple[Node, dict[ProxyId, EnrolledWorkload]]] = {}
         self._moved: dict[Ref, Resource | None] = {}  # WorkloadEntries and what they were before
         self._rule_keys: set[str] = set()
         self._services: set[str] = set()
@@ -159,8 +160,8 @@ class _Step:
         nodes, enrolments = self._draft("nodes"), self._draft("enrolments")
         old: Node | None = nodes.get(name)
         nodes.put(name, new)
-        before = {_id_of(workload) for workload in old.workloads} if old is not None else set()
-        after = {_id_of(workload) for workload in new.workloads} if new is not None else set()
+        before = frozenset(self._workloads_of(old)) if old is not None else frozenset()
+        after = frozenset(self._workloads_of(new)) if new is not None else frozenset()
         for id in before | after:
             names = {*enrolments.get(id, ()), name} if id in after else {*enrolments.get(id, ())} - {name}
             enrolments.put(id, tuple(sorted(names)) or None)
@@ -170,7 +171,8 @@ class _Step:
         """The proxy as its nodes say now: of several nodes one that is not banned counts, then the first by name."""
         nodes, proxies = self._draft("nodes"), self._draft("proxies")
         found = [node for name in self._draft("enrolments").get(id, ()) if (node := nodes.get(name)) is not None]
-        made = _proxy(min(found, key=lambda node: (node.banned, node.name)), id) if found else None
+        counts = min(found, key=lambda node: (node.banned, node.name)) if found else None
+        made = _proxy(counts, id, self._workloads_of(counts)[id]) if counts is not None else None
         if proxies.get(id) == made:
             return
         proxies.put(id, made)
@@ -178,6 +180,14 @@ class _Step:
         workload = self.entry("WorkloadEntry", id.namespace, id.name)
         if workload is not None:
             self._moved.setdefault(workload.ref, workload)
+
+    def _workloads_of(self, node: Node) -> dict[ProxyId, EnrolledWorkload]:
+        """By proxy; of two with one name the first counts."""
+        known = self._enrolled.get(node.name)
+        if known is None or known[0] is not node:
+            made = {ProxyId(workload.name, workload.namespace): workload for workload in reversed(node.workloads)}
+            known = self._enrolled[node.name] = (node, made)
+        return known[1]
 
     # -- what follows ---------------------------------------
 
@@ -286,12 +296,7 @@ def _proves(endpoint: Endpoint | None) -> str | None:
     return endpoint.service_account if endpoint is not None and endpoint.wire_port else None
 
 
-def _id_of(workload: EnrolledWorkload) -> ProxyId:
-    return ProxyId(workload.name, workload.namespace)
-
-
-def _proxy(node: Node, id: ProxyId) -> Proxy:
-    workload = next(workload for workload in node.workloads if _id_of(workload) == id)
+def _proxy(node: Node, id: ProxyId, workload: EnrolledWorkload) -> Proxy:
     return Proxy(
         id=id,
         node=node.name,

@@ -19,7 +19,7 @@ from meshwright.model.service import Endpoint, Service
 from meshwright.model.step import POLICIES, advance
 from meshwright.model.tables import MeshSettings, Pair, Tables, may_claim, written_hosts
 
-__all__ = ["Change", "ChangeSet", "MeshSettings", "World", "WorldView", "allocate_vips"]
+__all__ = ["Change", "ChangeSet", "MeshSettings", "World", "allocate_vips"]
 
 FIRST_VIP, LAST_VIP = 2, 65_534
 
@@ -199,9 +199,6 @@ class World:
             if kind == "ServiceEntry":
                 for _, resource in names.unsorted():
                     yield from (vip_of(resource, address.host) for address in resource.status.addresses)
-
-
-WorldView = World
 
 
 def exported(rule: Resource, namespace: str) -> bool:

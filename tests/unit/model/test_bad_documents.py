@@ -158,7 +158,14 @@ TABLE: list[tuple[str, str, Any, str, str, str]] = [
     (D, "spec.trafficPolicy.tls.caCertificates", "ca.pem", "", "Invalid", "absolute path"),
     (D, "spec.trafficPolicy.tls.caCertificates", "/etc/../root", "", "Invalid", "absolute path"),
     (D, "spec.trafficPolicy.tls.subjectAltNames", [""], "spec.trafficPolicy.tls.subjectAltNames[0]", "Invalid", "1 to 2048"),
-    (D, "spec.trafficPolicy.tls", {"mode": "DISABLE", "sni": "a"}, "spec.trafficPolicy.tls.sni", "Invalid", "only for the mode SIMPLE"),
+    (
+        D,
+        "spec.trafficPolicy.tls",
+        {"mode": "DISABLE", "sni": "a"},
+        "spec.trafficPolicy.tls.sni",
+        "Invalid",
+        "no meaning in the mode DISABLE",
+    ),
     (D, "spec.trafficPolicy.tls.insecureSkipVerify", True, "", "NotSupported", "insecureSkipVerify"),
     (D, "spec.trafficPolicy.loadBalancer.simple", "PASSTHROUGH", "", "NotSupported", "PASSTHROUGH"),
     (P, "spec.mtls.mode", "PERMISSIVE", "", "NotSupported", "PERMISSIVE is not supported yet"),
@@ -277,7 +284,7 @@ def test_everything_wrong_is_told_at_once() -> None:
 def test_every_field_that_is_not_supported_yet_is_refused_by_name(struct: type[Any]) -> None:
     names = FIELDS_NOT_YET[struct]
     report = walk.Report()
-    walk.read(struct, dict.fromkeys(names, {}), "spec", report)
+    walk.read(struct, dict.fromkeys(names, 1), "spec", report)
     told = {v.path: v.message for v in report.violations if v.reason == "NotSupported"}
     assert told == {f"spec.{name}": f"{name} is not supported yet" for name in names}
 

@@ -355,3 +355,56 @@ def test_a_name_that_means_another_host_now_touches_both() -> None:
     world, changed = step(world, service("late"))
     assert world.destination_rule("late.shop", "other") is None
     assert changed.services == {"late.shop.mesh", "late.shop"}
+
+
+def test_a_virtual_service_whose_name_means_another_host_now() -> None:
+    made = routes("v", "late.shop", namespace="other")
+    world = world_of(service("alias", namespace="other", hosts=["late.shop"]), made)
+    assert world.virtual_services("late.shop") == (made,)
+    world, changed = step(world, service("late"))
+    assert (world.virtual_services("late.shop"), world.virtual_services("late.shop.mesh")) == ((), (made,))
+    assert changed.services == {"late.shop.mesh", "late.shop"}
+
+
+# -- several changes in one step ---------------------------------------
+
+
+def test_a_workload_that_changes_twice_leaves_its_first_service() -> None:
+    world, changed = step(base(), instance("web-1", "db", "10.0.0.1"), instance("web-1", "nothing", "10.0.0.1"))
+    assert [e.address for e in world.endpoints(WEB)] == ["10.0.0.2"]
+    assert [e.address for e in world.endpoints("db.shop.mesh")] == ["10.0.0.3"]
+    assert (changed.services, changed.endpoints, changed.proxies) == (set(), {WEB}, {WEB_1})
+
+
+def test_a_new_identity_beside_a_rival_for_the_host() -> None:
+    rival = service("zzz", hosts=[WEB])
+    world, changed = step(base(), rival, node("h1", "web-1.shop", account="another"))
+    assert world.services[WEB].owner.name == "web"
+    assert changed.services == {WEB}
+
+
+def test_a_protocol_is_the_business_of_the_instances_too() -> None:
+    ports = [{"number": 80, "name": "http", "protocol": "TCP", "targetPort": 8080}]
+    world, changed = step(base(), service("web", ports=ports))
+    assert world.endpoints(WEB) == base().endpoints(WEB)
+    assert (changed.services, changed.proxies) == ({WEB}, {WEB_1, ProxyId("web-2", "shop")})
+
+
+def test_made_anew_it_is_younger() -> None:
+    old = service("old", hosts=["api.example.com"], created="2030-01-01T00:00:00Z")
+    other = service("other", hosts=["api.example.com"], created="2031-01-01T00:00:00Z")
+    again = service("old", hosts=["api.example.com"], created="2032-01-01T00:00:00Z")
+    assert again == old
+    world, changed = world_of(old, other).apply(gone(old) + put(again), 2)
+    assert world.services["api.example.com"].owner == other.ref
+    assert changed.services == {"api.example.com"}
+    world, _ = step(world_of(old, other), again)
+    assert world.services["api.example.com"].owner == other.ref
+
+
+def test_enrolled_and_declared_in_either_order() -> None:
+    things = (service("web"), instance("web-1", "web", "10.0.0.1"), node("h", "web-1.shop"))
+    for order in (things, things[::-1]):
+        assert world_of(*order).endpoints(WEB)[0].wire_port == 15006
+    world, _ = base().apply(gone(instance("web-1", "web", "10.0.0.1")) + put(node("h1", "web-1.shop", port=1)), 2)
+    assert [e.address for e in world.endpoints(WEB)] == ["10.0.0.2"]
