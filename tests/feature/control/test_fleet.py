@@ -110,6 +110,37 @@ def test_only_who_is_touched_is_offered_anything() -> None:
     lab(test)
 
 
+def test_of_those_that_are_away_who_may_see_it_is_concerned() -> None:
+    async def test(lab: Lab) -> None:
+        await _shop(lab)
+        await lab.mesh.put(node("vm4", "alone-1", namespace="island"))
+        await lab.time.advance(1)
+        everywhere = await lab.mesh.put(service("open"))
+        await lab.time.advance(1)
+        island = await lab.mesh.put(service("hidden", "island", export_to=(".",)))
+        await lab.time.advance(1)
+        gone = await lab.mesh.delete("ServiceEntry", "hidden", "island")
+        await lab.time.advance(1)
+        own = await lab.mesh.put(node("vm5", "alone-2", namespace="island"))
+        await lab.time.advance(1)
+        both = await lab.mesh.put(service("hidden", "island", export_to=(".",)))
+        await lab.time.advance(1)
+        away = {revision: lab.controller.rollout(revision)["proxies"]["away"] for revision in (everywhere, island, gone, own, both)}
+        assert away == {
+            everywhere: ["alone-1.island", "cart-1.shop", "web-1.shop", "web-2.shop"],
+            island: ["alone-1.island"],
+            gone: ["alone-1.island"],
+            own: ["alone-2.island"],
+            both: ["alone-1.island", "alone-2.island"],
+        }
+        [web] = await lab.connect("web-2.shop")
+        assert lab.controller.rollout(everywhere)["proxies"]["acked"] == 1
+        web.leave()
+        assert lab.controller.rollout(everywhere)["proxies"]["acked"] == 1
+
+    lab(test)
+
+
 def test_an_irrelevant_write_is_served_at_once() -> None:
     async def test(lab: Lab) -> None:
         await _shop(lab)

@@ -113,11 +113,11 @@ def test_an_inbound_part_that_cannot_be_compiled_keeps_its_last_good() -> None:
         assert _programmed(lab, Ref("AuthorizationPolicy", "shop", "only")) == ("False", "CompileError")
         assert lab.controller.rollout(revision)["state"] == "rejected"
         compiler.broken = set()
-        await lab.mesh.put(instance("cart-1", "192.0.2.3", "cart"))
+        await lab.mesh.put(node("vm9", "else-1"))  # whatever comes next
         await lab.time.advance(0.05)
         assert web.versions["LISTENER"] != before["LISTENER"]
         assert _programmed(lab, Ref("AuthorizationPolicy", "shop", "only")) == ("True", "Programmed")
-        assert cart.revision == lab.controller.revision
+        assert cart.versions["ROUTE"] == web.versions["ROUTE"]
 
     lab(test, Options(compiler=compiler))
 
@@ -267,6 +267,7 @@ def test_a_watch_that_breaks_is_made_good(error: Exception) -> None:
             store.away = True
             store.fail(error)
             await turns()
+            lost = await lab.mesh.put(route("r", "web.shop.mesh", timeout="1s"))
             first = await lab.mesh.put(route("r", "web.shop.mesh"))
             await lab.mesh.delete("ServiceEntry", "cart")
             last = await lab.mesh.put(service("new"), node("vm1", "web-1"))
@@ -274,12 +275,17 @@ def test_a_watch_that_breaks_is_made_good(error: Exception) -> None:
             assert (web.revision, lab.controller.ready()) == (kept, True)
             assert lab.controller.rollout(first)["state"] == "pending"
             store.away = False
+            web.patient = True
             await lab.time.advance(1)
             await lab.time.advance(1)
+            # Nothing tells of `lost` any more, it is a part of the step all the same.
+            assert [lab.controller.rollout(revision)["state"] for revision in (kept, lost, first)] == ["done", "pending", "pending"]
+            web.patient = False
+            web.ack()
             assert web.revision == lab.controller.revision == last
             assert {"outbound|80||new.shop.mesh", "outbound|80||web.shop.mesh"} <= web.versions["CLUSTER"].keys()
             assert "outbound|80||cart.shop.mesh" not in web.versions["CLUSTER"]
-            assert [lab.controller.rollout(revision)["state"] for revision in (kept, first, last)] == ["done"] * 3
+            assert [lab.controller.rollout(revision)["state"] for revision in (kept, lost, first, last)] == ["done"] * 4
             assert [proxy["id"] for proxy in lab.controller.proxies()] == ["web-1.shop"]
             again = await lab.mesh.put(route("r", "web.shop.mesh", timeout="8s"))
             await lab.time.advance(1)

@@ -416,6 +416,56 @@ def test_the_same_refusal_after_a_reconnect_blames_the_same() -> None:
     assert len(book.ledger.blamed(RULE)) == 1
 
 
+def test_what_the_stream_before_refused_counts_until_the_new_one_is_well() -> None:
+    book = Book()
+    book.attach(A)
+    book.step({4: [SERVICE]}, [A], {"r": "good"})
+    book.ack(A, 4)
+    book.step({5: [RULE]}, [A], {"r": "bad"})
+    book.refuse(A, 5, "bad")
+    book.ledger.detach(book.streams[A])
+    book.attach(A)
+    book.step({6: [SERVICE]}, [A], {"r": "worse"})
+    book.refuse(A, 6, "worse")
+    assert book.refs(6) == [["ServiceEntry/shop/web", "VirtualService/shop/rule"]]
+    book.step({7: [RULE]}, [A], {"r": "good"})
+    book.ack(A, 7)
+    book.ledger.detach(book.streams[A])
+    book.attach(A)
+    book.step({8: [OTHER]}, [A], {"r": "bad"})
+    book.refuse(A, 8, "bad")
+    assert book.refs(8) == [["VirtualService/shop/other"]]
+
+
+def test_what_the_new_stream_takes_the_old_refusal_is_forgotten() -> None:
+    book = Book()
+    book.attach(A)
+    book.step({4: [SERVICE]}, [A], {"r": "good"})
+    book.ack(A, 4)
+    book.step({5: [RULE]}, [A], {"r": "bad"})
+    book.refuse(A, 5, "bad")
+    book.ledger.detach(book.streams[A])
+    book.attach(A)
+    book.ledger.offered(book.streams[A], snapshot({"r": "bad"}), 5)
+    book.ack(A, 5)  # another Envoy, it takes it
+    book.step({6: [OTHER]}, [A], {"r": "worse"})
+    book.refuse(A, 6, "worse")
+    assert book.refs(6) == [["VirtualService/shop/other"]]
+
+
+def test_only_the_newest_offer_is_timed() -> None:
+    book = Book()
+    book.attach(A)
+    book.step({5: [RULE]}, [A])
+    book.pass_time(1)
+    book.step({6: [RULE]}, [A])
+    book.ack(A, 5)
+    assert book.ledger.push_seconds.count == 0
+    book.pass_time(0.5)
+    book.ack(A, 6)
+    assert (book.ledger.push_seconds.count, book.ledger.push_seconds.sum) == (1, 0.5)
+
+
 def test_a_refusal_without_a_name_blames_what_changed() -> None:
     book = Book()
     book.attach(A)
