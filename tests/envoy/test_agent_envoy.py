@@ -195,12 +195,15 @@ def test_identities_rotate_under_load_between_two_envoys(tmp_path: Path, binary:
         await load.answers(b"hello")
         pids = [w.envoy.pid for w in workloads if w.envoy]
         async with load.running():
-            await asyncio.gather(*(p.until(lambda p=p: len(p.renewals) >= 4, 60) for p in (plane, other)))
+            await asyncio.gather(*(p.until(lambda p=p: len(p.renewals) >= 2, 60) for p in (plane, other)))
+            await workloads[0].kill_agent()
+            await workloads[0].start_agent()
+            await asyncio.gather(*(p.until(lambda p=p: len(p.renewals) >= 5, 60) for p in (plane, other)))
             done = load.done
             await until(lambda: load.done > done + 20)
         assert load.failures == [] and load.done > 100
         assert [w.envoy.pid for w in workloads if w.envoy and w.envoy.returncode is None] == pids
-        assert all(len(w.events("envoy.connected")) == 1 for w in workloads)
+        assert [len(w.events("envoy.connected")) for w in workloads] == [2, 1], "only the killed agent's stream ended"
         assert len(set(plane.peers)) >= 4, "streams to the control plane are opened anew with the new identity"
         for workload in workloads:
             assert workload.rss() <= MAX_RSS_KB

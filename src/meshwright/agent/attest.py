@@ -48,8 +48,12 @@ class Attempts:
 
 def attest(settings: Settings, attempts: Attempts) -> int:
     """The exit status. Raises ConfigError for settings, keys and files that can't be used."""
+    try:
+        roots = settings.ca_file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"caFile {settings.ca_file} can't be read: {error.strerror}") from error
     with state.as_owner(settings.state_dir):
-        need = _need(settings)
+        need = _need(settings, roots)
     if not need:
         log.info("attest.not_needed")
         return OK
@@ -91,7 +95,7 @@ def _hint(settings: Settings) -> str:
     )
 
 
-def _need(settings: Settings) -> str:
+def _need(settings: Settings, roots: bytes) -> str:
     """Why an attestation is needed, '' when it is not."""
     try:
         identity = state.load(settings.state_dir)
@@ -106,7 +110,7 @@ def _need(settings: Settings) -> str:
         return "other_workload"
     if identity.life.left(datetime.now(timezone.utc)) <= ENOUGH_LIFE:
         return "old"
-    return "" if credential.share_a_root(identity.bundle, settings.ca_file) else _OTHER_ROOT
+    return "" if credential.share_a_root(identity.bundle, roots) else _OTHER_ROOT
 
 
 def _attest_once(settings: Settings) -> None:

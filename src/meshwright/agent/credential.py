@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
@@ -40,7 +39,7 @@ def check(request: KeyRequest, chain: bytes, proxy: ProxyId, trust_domain: str) 
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
         public = leaf.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ConfigError("what the control plane sent is no certificate") from error
     if hashlib.sha256(public).hexdigest() != request.spki_sha256:
         raise ConfigError("the control plane sent a certificate for another key")
@@ -53,18 +52,14 @@ def is_for(chain: bytes, proxy: ProxyId, trust_domain: str) -> bool:
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
+    except (ValueError, x509.InvalidVersion, x509.ExtensionNotFound):
         return False
     return proxy.dns_san(trust_domain) in names.get_values_for_type(x509.DNSName)
 
 
-def share_a_root(bundle: bytes, ca_file: Path) -> bool:
-    """Whether any certificate of `ca_file` is in the bundle. Raises ConfigError when the file can't be used."""
+def share_a_root(bundle: bytes, roots: bytes) -> bool:
+    """Whether two bundles in PEM have a certificate in common."""
     try:
-        roots = x509.load_pem_x509_certificates(ca_file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"caFile {ca_file} can't be used: {error}") from error
-    try:
-        return not set(roots).isdisjoint(x509.load_pem_x509_certificates(bundle))
-    except ValueError:
+        return not set(x509.load_pem_x509_certificates(roots)).isdisjoint(x509.load_pem_x509_certificates(bundle))
+    except (ValueError, x509.InvalidVersion):
         return False

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs: one JSON object a line on stderr, with the event's name and its facts. `log.info("upstream.connected", extra={"facts": {...}})` is
-what the call looks like underneath; use `event`."""
+"""Logs: one JSON object a line on stderr, with the event's name and its facts: `log.info("envoy.ready", listeners=3)`."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class _Stream:
             for request in requests:
                 await asyncio.wait_for(call.write(request), WRITE_SECONDS)
         self._parts.changed()
-        log.info("upstream.connected")
+        log.info("upstream.opened")
 
     async def _take_response(self, raw: bytes) -> None:
         response = wire.decode_response(raw)

@@ -28,6 +28,13 @@ from meshwright.agent.settings import Settings
 
 RENEW_SECONDS = 60.0
 STOP_SECONDS = 1.0
+_SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", upstream.MAX_MESSAGE),
+    ("grpc.so_reuseport", 0),
+    # Envoy pings as often as its bootstrap says; gRPC's default is to hang up on the third within five quiet minutes.
+    ("grpc.http2.min_ping_interval_without_data_ms", 100),
+    ("grpc.http2.max_ping_strikes", 0),
+)
 
 
 def run(settings: Settings, settings_file: Path) -> int:
@@ -101,7 +108,7 @@ class _Agent:
 
     async def _listen(self) -> Any:
         path = self._settings.agent_socket
-        server = grpc.aio.server(options=[("grpc.max_receive_message_length", upstream.MAX_MESSAGE), ("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=_SERVER_OPTIONS)
         handlers = {upstream.ADS: self._relay.serve, SDS: self._secrets.serve}
         server.add_generic_rpc_handlers((_Routes(handlers),))
         server.add_insecure_port(f"unix:{path}")
@@ -135,7 +142,6 @@ class _Agent:
             "envoys": self._relay.envoys,
             "serial": life.serial,
             "notAfter": life.not_after.isoformat(),
-            "resources": self._relay.cache.counts(),
         }
         if facts == self._told:
             return

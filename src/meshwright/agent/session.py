@@ -50,10 +50,6 @@ class Cache:
         """None while nothing of this type was ever accepted."""
         return self._types.get(type_url)
 
-    def counts(self) -> dict[str, int]:
-        """Resources by the last word of their type."""
-        return {type_url.rpartition(".")[2]: len(known) for type_url, known in self._types.items()}
-
 
 @dataclass
 class _Pending:

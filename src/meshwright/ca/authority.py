@@ -168,7 +168,7 @@ def _read(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}", path=str(path)) from error
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ConfigError(f"{path} holds no certificate in PEM: restore it from the backup", path=str(path)) from error
 
 

@@ -46,7 +46,7 @@ def read_csr(text: str) -> PublicKey:
     try:
         csr = x509.load_pem_x509_csr(text.encode("ascii"))
         key = csr.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise BadRequest("not a certificate signing request in PEM", path="csr") from error
     accepted = _accept(key)  # before the signature is checked: an outsized key makes that expensive
     try:

@@ -59,7 +59,7 @@ async def run_agent(*arguments: str, stderr: Any = asyncio.subprocess.PIPE, **en
     """`meshwright agent ARGUMENTS`."""
     process = await asyncio.create_subprocess_exec(
         *(os.environ.get("MESHWRIGHT_AGENT_PYTHON", sys.executable), "-m", "meshwright.agent", *arguments),
-        env={**os.environ, "PYTHONPATH": str(SOURCES), "MALLOC_ARENA_MAX": "2", **env},
+        env={**os.environ, "PYTHONPATH": str(SOURCES), **env},
         stderr=stderr,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -137,7 +137,8 @@ class Workload:
             "set_node_on_first_message_only": True,
             "grpc_services": [{"envoy_grpc": {"cluster_name": "meshwright-agent", "retry_policy": retry}}],
         }
-        http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+        pings = {"connection_keepalive": {"interval": "0.3s", "timeout": "5s"}}  # many, to see that the agent does not mind
+        http2 = {"explicit_http_config": {"http2_protocol_options": pings}}
         cluster = {
             "name": "meshwright-agent",
             "type": "STATIC",

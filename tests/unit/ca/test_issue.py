@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import base64
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -162,14 +163,20 @@ BASE_DER = x509.load_pem_x509_csr(make_csr().encode()).public_bytes(serializatio
 
 @given(st.integers(0, len(BASE_DER) - 1), st.integers(1, 255), st.integers(0, len(BASE_DER)))
 def test_a_csr_with_a_changed_byte_is_never_taken(at: int, flip: int, cut: int) -> None:
-    import base64
-
     changed = bytearray(BASE_DER)
     changed[at] ^= flip
-    der = bytes(changed)[: cut if cut > at else None]
-    pem = "-----BEGIN CERTIFICATE REQUEST-----\n" + base64.encodebytes(der).decode() + "-----END CERTIFICATE REQUEST-----\n"
     with pytest.raises(MeshwrightError):
-        read_csr(pem)
+        read_csr(csr_pem(bytes(changed)[: cut if cut > at else None]))
+
+
+def csr_pem(der: bytes) -> str:
+    return "-----BEGIN CERTIFICATE REQUEST-----\n" + base64.encodebytes(der).decode() + "-----END CERTIFICATE REQUEST-----\n"
+
+
+def test_a_csr_of_another_version_is_refused() -> None:
+    at = BASE_DER.index(b"\x02\x01\x00") + 2
+    with pytest.raises(BadRequest):
+        read_csr(csr_pem(BASE_DER[:at] + b"\x01" + BASE_DER[at + 1 :]))
 
 
 def test_openssl_verifies_what_we_issue(tmp_path: Path, authority: Authority) -> None:
