@@ -99,7 +99,8 @@ class Authenticator:
         if record.kind != "api" or expired(record, self._clock):
             raise Unauthenticated(_REFUSED)
         self._used[record.id] = rfc3339(self._clock.now())
-        return Principal(record.name or record.id, record.id, frozenset(Role(role) for role in record.roles), frozenset(record.namespaces))
+        roles = frozenset(role for role in Role if role.value in record.roles)
+        return Principal(record.name or record.id, record.id, roles, frozenset(record.namespaces))
 
     def used_at(self, token_id: str) -> str:
         """When this token was last used since the process started, '' if it wasn't (kept in memory: a use is no write)."""

@@ -143,10 +143,10 @@ class Door:
     async def _answer(self, request: Request, request_id: str) -> Response:
         rule, source = self._rule, source_of(request)
         principal = await self._principal(request, source)
+        self._api.take(rule.rate, principal, source)
         if not allowed(rule, principal.roles, principal.namespaces, str(request.path_params.get("namespace", ""))):
             log.warning("api.forbidden", principal=principal.name, source=source, route=rule.path, method=rule.method)
             raise Forbidden(_forbidden(rule, principal, request))
-        self._api.take(rule.rate, principal, source)
         query = parameters.check((rule.method, rule.path), request.query_params)
         body = await read_body(request, min(rule.body, self._api.parts.limits.body_bytes)) if rule.body else b""
         call = Call(self._api, request, rule, principal, source, request_id, query, body)
@@ -192,13 +192,13 @@ def _forbidden(rule: Rule, principal: Principal, request: Request) -> str:
     return f"{rule.method} {rule.path} needs the role {needed}; the token {principal.name!r} has: {held}"
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Raises TooLarge, or BadRequest when it isn't JSON by its header or comes too slowly."""
+async def read_body(request: Request, limit: int, seconds: float = BODY_SECONDS) -> bytes:
+    """Raises TooLarge, or BadRequest when it isn't JSON by its header or takes longer than `seconds`."""
     _check_content_type(request)
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 size += len(chunk)
                 # The rest of a body that is too large is taken and dropped, up to a point: a caller that is still sending can't read why.
@@ -209,7 +209,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 if size <= limit:
                     chunks.append(chunk)
     except TimeoutError:
-        raise BadRequest(f"the body took longer than {BODY_SECONDS:.0f} s") from None
+        raise BadRequest(f"the body took longer than {seconds:g} s") from None
     if size > limit:
         raise TooLarge(f"the body is larger than {limit} bytes")
     return b"".join(chunks)

@@ -64,7 +64,7 @@ def _bound(address: str, port: int) -> socket.socket:
     return made
 
 
-def _protocol(limits: Limits) -> type[H11Protocol]:
+def _protocol(limits: Limits, header_seconds: float) -> type[H11Protocol]:
     """uvicorn's HTTP/1.1 with a deadline for the head of each request, and a bound on the connections of one source."""
     sources: Counter[str] = Counter()
 
@@ -103,7 +103,7 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
             super().on_response_complete()
 
         def _arm(self) -> None:
-            self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+            self._deadline = self.loop.call_later(header_seconds, self.transport.abort)
 
         def _disarm(self) -> None:
             if self._deadline is not None:
@@ -122,13 +122,16 @@ class _Server(uvicorn.Server):
 
 
 class ApiServer:
-    """Serves `app` on `sock` until it is cancelled; then what is under way has GRACE_SECONDS to end."""
+    """Serves `app` on `sock` until it is cancelled; then what is under way has GRACE_SECONDS to end. A caller has `header_seconds` for
+    the head of a request."""
 
-    def __init__(self, app: Any, sock: socket.socket, context: ssl.SSLContext, limits: Limits) -> None:
+    def __init__(
+        self, app: Any, sock: socket.socket, context: ssl.SSLContext, limits: Limits, *, header_seconds: float = HEADER_SECONDS
+    ) -> None:
         self._sock = sock
         config = uvicorn.Config(
             app,
-            http=_protocol(limits),
+            http=_protocol(limits, header_seconds),
             ws="none",
             lifespan="off",
             loop="none",

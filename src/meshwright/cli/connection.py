@@ -140,6 +140,8 @@ class Client:
         try:
             body = response.json()
         except ValueError:
+            if response.status_code == 503:
+                raise Unusable(f"{self._target.api_url} is too busy to answer: try again") from None
             if response.status_code != 200:
                 raise Unusable(f"{self._target.api_url} answered {response.status_code} without JSON: is it the control plane?") from None
             body = response.text

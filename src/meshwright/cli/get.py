@@ -29,6 +29,8 @@ def get(session: Session, kind: str, name: str, namespace: str, everywhere: bool
         path = path_of(found, "" if everywhere else namespace, name)
         answer = client.get(path, {"labelSelector": selector} if selector else None)
     documents = [answer] if name else answer["items"]
+    if not name:  # a List, which `apply` and other tools read
+        answer = {"apiVersion": "v1", "kind": "List", "metadata": answer["metadata"], "items": documents}
     session.emit(answer, _table(documents) if documents else "nothing found")
 
 

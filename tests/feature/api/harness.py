@@ -44,6 +44,7 @@ from meshwright.store.memory import MemoryStore
 T = TypeVar("T")
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DEADLINE = 20.0
+NEVER = 99  # the revision whose rollout doesn't end
 
 
 class TestClock:
@@ -83,6 +84,8 @@ class FakeController:
         self.items: list[dict[str, Any]] = []
         self.snapshots: dict[ProxyId, Snapshot] = {}
         self.waits: list[tuple[int, float]] = []
+        self.started = threading.Event()
+        self.ended = threading.Event()
 
     def conditions(self, ref: Ref) -> tuple[Condition, ...]:
         return self.by_ref.get(ref, (Condition("Accepted", "True", "Accepted"),))
@@ -95,6 +98,12 @@ class FakeController:
 
     async def wait(self, revision: int, timeout: float) -> Mapping[str, Any]:
         self.waits.append((revision, timeout))
+        if revision == NEVER:
+            self.started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended.set()
         return self.rollout(revision)
 
     def proxies(self) -> list[dict[str, Any]]:
@@ -286,11 +295,11 @@ def _collecting(events: list[Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(directory: Path, limits: Limits | None = None) -> Iterator[Mesh]:
+def running(directory: Path, limits: Limits | None = None, header_seconds: float = 10.0) -> Iterator[Mesh]:
     generous = Limits(reads_per_second=1e6, writes_per_second=1e6, attestations_per_second=1e6)
     mesh = Mesh(directory, limits or generous)
     sock = listen("127.0.0.1", 0)
-    server = ApiServer(mesh.app, sock, mesh.tls.context, mesh.limits)
+    server = ApiServer(mesh.app, sock, mesh.tls.context, mesh.limits, header_seconds=header_seconds)
     mesh.port = server.port
     thread = threading.Thread(target=mesh.loop.run_forever, name="api")
     logs = contextlib.ExitStack()

@@ -12,9 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from meshwright.api.audit import Broken, verify
 from meshwright.api.policy import Role
+from meshwright.model.decode import decode
 from meshwright.model.identity import ProxyId
+from meshwright.model.proxy import EnrolledWorkload, Node
 from meshwright.model.snapshot import ResourceSet, Snapshot, TypeUrl, XdsResource
-from tests.feature.api.harness import Mesh, path_of, virtual_service
+from meshwright.model.world import Change, World, allocate_vips
+from meshwright.translate import compile
+from tests.feature.api.harness import Mesh, path_of, service_entry, virtual_service
 
 DONE = {"revision": 7, "state": "done", "proxies": {"total": 1, "acked": 1, "pending": [], "away": []}, "rejections": []}
 
@@ -69,6 +73,25 @@ def test_proxies_and_their_configuration(mesh: Mesh, admin: httpx2.Client) -> No
     assert config["names"] == [{"name": "names", "text": "127.240.0.1 reviews.shop.mesh\n"}]
     for path, status in (("new.shop/config", 404), ("none.shop", 404), ("none.shop/config", 404), ("nodot", 400)):
         assert admin.get(f"/mesh/v1/proxies/{path}").status_code == status
+
+
+def test_the_whole_configuration_of_a_proxy_is_shown(mesh: Mesh, admin: httpx2.Client) -> None:
+    """Every message that the compiler emits can be said in JSON, whatever is wrapped in what."""
+    entry = decode(service_entry())
+    entry = allocate_vips(World.empty(), entry)
+    rule = decode(virtual_service())
+    node = Node("vm1", workloads=(EnrolledWorkload("reviews", "shop", labels={"app": "reviews"}),))
+    changes = [Change(ref=entry.ref, resource=entry), Change(ref=rule.ref, resource=rule), Change(node_name="vm1", node=node)]
+    world, _ = World.empty().apply(changes, 5)
+    proxy = world.proxies[ProxyId("reviews", "shop")]
+    outbound = compile.compile_outbound(world, compile.scope_key(proxy), compile.CompileCache())
+    snapshot = compile.make_snapshot(outbound, compile.compile_inbound(world, proxy, None))
+    mesh.controller.snapshots[proxy.id] = snapshot
+    config = admin.get("/mesh/v1/proxies/reviews.shop/config").json()
+    assert "outbound|80||reviews.shop.mesh" in [cluster["name"] for cluster in config["clusters"]]
+    for field, type in (("clusters", TypeUrl.CLUSTER), ("listeners", TypeUrl.LISTENER), ("routes", TypeUrl.ROUTE)):
+        assert [one["name"] for one in config[field]] == snapshot.names(type) != []
+    assert all("@type" in chain["filters"][0]["typedConfig"] for chain in config["listeners"][0]["filterChains"])
 
 
 def test_the_ca(admin: httpx2.Client) -> None:

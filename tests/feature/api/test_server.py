@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from cryptography import x509
+from starlette.requests import Request
 
+from meshwright.api.call import read_body
 from meshwright.api.policy import Role
 from meshwright.api.server import listen
 from meshwright.config import Limits
-from meshwright.errors import ConfigError
-from tests.feature.api.harness import DEADLINE, Mesh, path_of, running, service_entry
+from meshwright.errors import BadRequest, ConfigError
+from tests.feature.api.harness import DEADLINE, NEVER, Mesh, path_of, running, service_entry
 
 
 def exchange(tls: ssl.SSLSocket, request: bytes) -> bytes:
@@ -104,6 +108,43 @@ def test_requests_of_one_principal_are_limited(tmp_path: Path) -> None:
             assert refused.headers["retry-after"] == "1"
             assert other.put(path_of(document), json=document).status_code == 200
             assert busy.get("/healthz").status_code == 200
+
+
+def test_a_caller_that_says_nothing_is_closed(tmp_path: Path) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    with running(tmp_path, header_seconds=0.2) as mesh:
+        for before, beginning in ((b"", b""), (b"", head), (head + b"\r\n", b"GET /he")):
+            with mesh.tls_socket() as tls:
+                if before:
+                    assert exchange(tls, before).startswith(b"HTTP/1.1 200")
+                tls.sendall(beginning)
+                try:
+                    answer = tls.recv(4096)
+                except ConnectionError:
+                    answer = b""
+            assert answer == b""
+
+
+def test_a_caller_that_leaves_frees_its_place(mesh: Mesh) -> None:
+    token = mesh.token(Role.READER)
+    with mesh.tls_socket() as tls:
+        tls.sendall(f"GET /mesh/v1/rollouts/{NEVER}?wait=600 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        assert mesh.controller.started.wait(DEADLINE)
+        assert not mesh.controller.ended.is_set()
+    assert mesh.controller.ended.wait(DEADLINE)
+
+
+def test_a_body_that_comes_too_slowly() -> None:
+    async def receive() -> dict[str, Any]:
+        if not given:
+            given.append(True)
+            return {"type": "http.request", "body": b"{", "more_body": True}
+        return await asyncio.Event().wait() or {}
+
+    given: list[bool] = []
+    scope = {"type": "http", "method": "PUT", "headers": [(b"content-type", b"application/json")]}
+    with pytest.raises(BadRequest, match=r"took longer than 0\.01 s"):
+        asyncio.run(read_body(Request(scope, receive), 1000, 0.01))
 
 
 def test_every_family_on_one_socket() -> None:

@@ -60,6 +60,9 @@ def test_yaml_can_be_applied_again(mesh: Mesh, run: Run) -> None:
     text = run("get", "vs", "reviews", "-n", "shop", "-o", "yaml").stdout
     assert YAML(typ="safe").load(text)["kind"] == "VirtualService"
     assert run("apply", "-f", "-", stdin=text).stdout == "VirtualService/shop/reviews unchanged\n"
+    for form in ("yaml", "json"):
+        listed = run("get", "vs", "-A", "-o", form).stdout
+        assert run("apply", "-f", "-", stdin=listed).stdout == "VirtualService/shop/reviews unchanged\n"
 
 
 def test_proxies(mesh: Mesh, run: Run) -> None:

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from meshwright.api.answers import json_answer
@@ -15,5 +20,28 @@ async def get(call: Call) -> Response:
     text = call.param("revision")
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise BadRequest(f"{text[:32]!r} is not a revision: a whole number, as in the header Meshwright-Revision", path="revision")
-    controller, wait = call.parts.controller, call.number("wait", 0)
-    return json_answer(await controller.wait(int(text), float(wait)) if wait else controller.rollout(int(text)))
+    wait = call.number("wait", 0)
+    return json_answer(await _wait(call, int(text), wait) if wait else call.parts.controller.rollout(int(text)))
+
+
+async def _wait(call: Call, revision: int, seconds: int) -> Mapping[str, Any]:
+    """Until the controller answers; a caller that goes away doesn't leave its place taken."""
+
+    async def asked() -> Mapping[str, Any]:
+        return await call.parts.controller.wait(revision, float(seconds))
+
+    waiting, leaving = asyncio.create_task(asked()), asyncio.create_task(_gone(call.request))
+    try:
+        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ClientDisconnect
+        return waiting.result()
+    finally:
+        for task in (waiting, leaving):
+            task.cancel()
+        await asyncio.gather(waiting, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
