@@ -2,7 +2,7 @@
 """Istio's networking kinds as frozen structs. Field names are Istio's (camelCase on the wire, snake_case here).
 
 Every field of Istio's proto that is not here is refused by name ("not supported yet"), never ignored: see decode.
-Source: istio.io/api networking/v1, fields by use in docs/reference/kinds.md.
+What is known but not supported is in kinds. Source: istio.io/api networking/v1.
 """
 
 from __future__ import annotations

@@ -42,12 +42,13 @@ def problem(pattern: str) -> str | None:
 class _Reader:
     """A recursive-descent reader; every method returns the estimated size of what it read."""
 
-    __slots__ = ("at", "names", "text")
+    __slots__ = ("at", "names", "repeats", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.names: set[str] = set()
+        self.repeats = 1  # the most that {n,m} repeat in what is being read, one in the other multiplied
 
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -71,9 +72,11 @@ class _Reader:
         while self._peek() not in ("", "|", ")"):
             if self._peek() in "*+?" or self._bounds() is not None:
                 raise _Bad("has a repetition with nothing before it to repeat")
+            outside, self.repeats = self.repeats, 1
             atom = self._atom(depth)
             if atom:
                 size += self._repeats(atom)
+            self.repeats = max(outside, self.repeats)
         return size
 
     def _repeats(self, size: int) -> int:
@@ -87,6 +90,9 @@ class _Reader:
                 if bounds is None:
                     return size
                 factor = max(bounds)
+                self.repeats *= max(factor, 1)
+                if self.repeats > MAX_REPEAT:
+                    raise _Bad(f"repeats {self.repeats} times with its repetitions in each other, the limit is {MAX_REPEAT}")
             self._take("?")
             if repeated:
                 raise _Bad(f"repeats a repetition at {start + 1}, which RE2 doesn't have")

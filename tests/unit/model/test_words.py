@@ -145,6 +145,7 @@ def test_values_of_labels(value: str, good: bool) -> None:
         r"\p{Greek}\pL",
         r"\Qa*b\E",
         "a{,3}",
+        "(a{9}){99}a{999}(b{1000})*",
         "",
         r"[]a]",
         r"\012",
@@ -184,7 +185,9 @@ def test_patterns_that_re2_has(pattern: str) -> None:
         ("(?P<a>x)(?P<a>y)", "two groups"),
         ("(" * 70 + ")" * 70, "nested"),
         ("a" * 1025, "longer than 1024"),
-        ("((a{100}){100}){100}", "too big"),
+        ("((a{30}){30}){2}", "repeats 1800 times"),
+        ("(?:a{3}|(?:b{9}){9}c{2}){20}", "repeats 1620 times"),
+        (r"\pL{900}", "too big"),
     ],
 )
 def test_patterns_that_re2_does_not_have(pattern: str, words: str) -> None:
