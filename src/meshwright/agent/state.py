@@ -55,6 +55,8 @@ def save(state_dir: Path, key: bytes, chain: bytes, bundle: bytes) -> Identity:
         identity = Identity(key, chain, bundle, life(chain))
     except ValueError as error:
         raise ConfigError(f"what the control plane sent is no certificate: {error}") from error
+    for leftover in state_dir.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)  # of a crash
     generations = state_dir / "generations"
     generations.mkdir(mode=0o700, exist_ok=True)
     name = f"{_newest(generations) + 1}"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from meshwright.ca.keys import KeyManager, PrivateKey, new_key, private_directory, sync_directory, write_private
+from meshwright.ca.keys import KeyManager, PrivateKey, new_key, private_directory, scratch_of, sync_directory, write_private
 from meshwright.clock import Clock
 from meshwright.errors import ConfigError
 
@@ -130,6 +130,7 @@ def _load(path: Path, keys: KeyManager) -> Signer | None:
     """None when neither file is there. Finishes a creation that a crash cut short."""
     key = keys.load(Slot.ACTIVE.value)
     staged = _staged(path)
+    scratch_of(staged).unlink(missing_ok=True)
     if not path.exists() and staged.exists():
         if key is None:
             staged.unlink()  # its key was never stored, so nobody ever saw this root

@@ -48,10 +48,15 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def scratch_of(path: Path) -> Path:
+    """Where `write_private` prepares `path`; a crash can leave it behind."""
+    return path.with_name(path.name + ".tmp")
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Durable file of mode 0600, whole or not at all. Raises FileExistsError rather than replace anything."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.unlink(missing_ok=True)  # left by a crash; it was never linked to its name
+    scratch = scratch_of(path)
+    scratch.unlink(missing_ok=True)  # left by a crash
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -75,6 +80,7 @@ class DiskKeys:
 
     def load(self, name: str) -> PrivateKey | None:
         path = self.path(name)
+        scratch_of(path).unlink(missing_ok=True)
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode

@@ -21,6 +21,7 @@ from meshwright.ca.issue import issue_svid, read_csr
 from meshwright.ca.keys import new_key
 from meshwright.errors import ConfigError
 from meshwright.model.identity import ProxyId, SpiffeId
+from tests.unit.failpoints import crash_at
 
 WEB = ProxyId("web", "shop")
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -92,6 +93,25 @@ def test_a_crash_leaves_the_old_pair(tmp_path: Path) -> None:
     newer = state.save(tmp_path, later.key, issue(later), BUNDLE)
     assert state.load(tmp_path) == newer
     assert (tmp_path / "current").readlink() == Path("generations/3")
+
+
+def test_a_crash_at_any_step_leaves_the_old_pair_or_the_new(tmp_path: Path) -> None:
+    first, second = credential.new_key(), credential.new_key()
+    chains = {first.key: issue(first), second.key: issue(second)}
+    step, going, seen = 0, True, set()
+    while going:
+        step += 1
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        state.save(directory, first.key, chains[first.key], BUNDLE)
+        going = crash_at(step, directory, lambda d=directory: state.save(d, second.key, chains[second.key], BUNDLE))
+        after = state.load(directory)
+        assert after is not None and after.chain == chains[after.key]
+        seen.add(after.key)
+        third = credential.new_key()
+        assert state.save(directory, third.key, issue(third), BUNDLE) == state.load(directory)
+        assert sorted(os.listdir(directory)) == ["bundle.pem", "current", "generations", "svid.key", "svid.pem"]
+    assert seen == {first.key, second.key} and step > 8
 
 
 def test_damage_is_said_with_the_way_out(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cryptography import x509
 from meshwright.ca.authority import Authority
 from meshwright.ca.keys import DiskKeys, new_key
 from meshwright.errors import ConfigError, Conflict
+from tests.unit.failpoints import crash_at
 
 from .fakes import CountingRandom, FakeClock
 
@@ -111,3 +112,16 @@ def test_a_stored_key_is_never_replaced(tmp_path: Path) -> None:
         keys.store("root", new_key())
     assert (tmp_path / "root.key").read_bytes() == before
     assert os.listdir(tmp_path) == ["root.key"]
+
+
+def test_a_crash_at_any_step_leaves_what_the_next_start_can_use(tmp_path: Path) -> None:
+    step, going = 0, True
+    while going:
+        step += 1
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        going = crash_at(step, directory, lambda d=directory: open_in(d))
+        after = open_in(directory)
+        assert {p.name: p.stat().st_mode & 0o777 for p in directory.iterdir()} == {"root.pem": 0o600, "root.key": 0o600}
+        assert open_in(directory).bundle == after.bundle
+    assert step > 8, "the crashes did happen"
