@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from meshwright.cli.output import columns
+from meshwright.cli.rollout import refused
 from meshwright.cli.session import Session, online
 
 
@@ -46,7 +47,7 @@ def _row(item: Any) -> list[str]:
 def _status(item: Any) -> str:
     lines = [_table([item])]
     for refusal in item.get("rejections") or ():
-        lines.append(f"refuses {refusal.get('type', '')} {refusal.get('name', '')}: {refusal.get('message', '')}")
+        lines.append(f"refuses {refused(refusal)}: {refusal.get('message', '')}")
     return "\n".join(lines)
 
 

@@ -73,8 +73,13 @@ def outcome(rollout: Mapping[str, Any]) -> list[str]:
     lines = []
     for refusal in rollout.get("rejections", ()) if rollout["state"] == "rejected" else ():
         refs = " ".join(refusal.get("refs", ()))
-        lines.append(f"{refusal['proxy']} refuses {refusal.get('type', '')} {refusal.get('name', '')} ({refs}): {refusal['message']}")
+        lines.append(f"{refusal['proxy']} refuses {refused(refusal)} ({refs}): {refusal['message']}")
     return lines or (["a proxy refuses it"] if rollout["state"] == "rejected" else [])
+
+
+def refused(refusal: Mapping[str, Any]) -> str:
+    """`RouteConfiguration 80`: the last word of the type's URL, and the name."""
+    return f"{str(refusal.get('type', '')).rpartition('.')[2]} {refusal.get('name', '')}".strip()
 
 
 def _table(rollout: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ def test_it_waits_until_all_have_it(mesh: Mesh, run: Run, rules: str) -> None:
 def test_a_refusal_is_told_in_envoys_words(mesh: Mesh, run: Run, rules: str) -> None:
     refusal = {
         "proxy": "cart.shop",
-        "type": "ROUTE",
+        "type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": "80",
         "message": "route: unknown cluster 'x'",
         "refs": ["VirtualService/shop/reviews"],
@@ -78,7 +78,7 @@ def test_a_refusal_is_told_in_envoys_words(mesh: Mesh, run: Run, rules: str) -> 
     serve_rollouts(mesh, rollout(0, "rejected", rejections=[refusal]))
     found = run("apply", "-f", rules)
     assert found.exit_code == 1
-    assert "cart.shop refuses ROUTE 80 (VirtualService/shop/reviews): route: unknown cluster 'x'" in found.stderr
+    assert "cart.shop refuses RouteConfiguration 80 (VirtualService/shop/reviews): route: unknown cluster 'x'" in found.stderr
 
 
 def test_what_stands_refused_is_bad_though_nothing_changed(mesh: Mesh, run: Run, rules: str) -> None:
