@@ -45,6 +45,13 @@ def is_retry_on(text: str) -> bool:
     return all(word in RETRY_ON or (len(word) == 3 and word.isascii() and word.isdigit() and "100" <= word <= "599") for word in words)
 
 
+def pattern_length(match: HTTPMatchRequest) -> int:
+    """How many characters of patterns it has in all."""
+    maps = (match.headers, match.without_headers, match.query_params)
+    texts = [match.uri, match.method, match.authority, *(text for texts in maps for text in texts.values())]
+    return sum(len(text.regex) for text in texts if text is not None and text.regex is not None)
+
+
 def check_match(path: str, match: HTTPMatchRequest) -> Iterator[Violation]:
     for name, value in (("uri", match.uri), ("method", match.method), ("authority", match.authority)):
         if value is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from meshwright.errors import Violation
 from meshwright.model import hosts, labels
-from meshwright.model.check_match import check_match, is_retry_on
+from meshwright.model.check_match import check_match, is_retry_on, pattern_length
 from meshwright.model.identity import is_dns_label, is_dns_subdomain
 from meshwright.model.jsontext import child
 from meshwright.model.networking import (
@@ -29,6 +29,10 @@ from meshwright.model.networking import (
 PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "TCP", "TLS", "HTTPS")
 _PROTOCOLS_NOT_YET = frozenset({"GRPC-WEB", "UDP", "MONGO", "MYSQL", "REDIS"})
 MAX_HOSTS = 128
+# Each TCP port is a listener on every sidecar that sees the service.
+MAX_PORTS = 256
+# Reading patterns takes about 2 us a character, in the loop that serves everybody.
+MAX_PATTERNS = 32_768
 _HEEDED = {
     ClientTLSMode.DISABLE: frozenset[str](),
     ClientTLSMode.ISTIO_MUTUAL: frozenset({"subjectAltNames"}),
@@ -86,6 +90,9 @@ def service_hosts(spec: ServiceEntry) -> Iterator[Violation]:
 
 def service_ports(spec: ServiceEntry) -> Iterator[Violation]:
     yield from required("spec.ports", spec.ports, "must have at least one port")
+    if len(spec.ports) > MAX_PORTS:
+        yield Violation("spec.ports", "OutOfRange", f"has {len(spec.ports)} ports, the limit is {MAX_PORTS}")
+        return
     for index, port in enumerate(spec.ports):
         path = f"spec.ports[{index}]"
         if not is_dns_label(port.name):
@@ -188,6 +195,10 @@ def route_gateways(spec: VirtualService) -> Iterator[Violation]:
 def routes(spec: VirtualService) -> Iterator[Violation]:
     if not spec.http and not spec.tcp:
         yield Violation("spec", "Required", "must have http or tcp")
+    patterns = sum(pattern_length(match) for route in spec.http for match in route.match)
+    if patterns > MAX_PATTERNS:
+        yield Violation("spec.http", "OutOfRange", f"has patterns of {patterns} characters in all, the limit is {MAX_PATTERNS}")
+        return
     for index, route in enumerate(spec.http):
         yield from _http_route(f"spec.http[{index}]", route)
     for index, tcp in enumerate(spec.tcp):
