@@ -175,7 +175,7 @@ def test_envoy_restarts_while_the_control_plane_is_away(tmp_path: Path, binary: 
 
 
 def test_identities_rotate_under_load_between_two_envoys(tmp_path: Path, binary: Path) -> None:
-    plane = ControlPlane(TestCa(timedelta(seconds=6)))
+    plane = ControlPlane(TestCa(timedelta(seconds=12)))  # renewed every 3 s, which leaves a busy machine 9 s to do it
     port, inner = free_port(), free_port()
     load = Load(port)
     client, server = ProxyId("client", "shop"), ProxyId("server", "shop")
@@ -188,7 +188,7 @@ def test_identities_rotate_under_load_between_two_envoys(tmp_path: Path, binary:
         other = ControlPlane(plane.ca)
         await other.start()
         await other.put(LISTENER, "in", listener("in", inner, route_document("r", says("hello")), tls=True))
-        workloads = [Workload(tmp_path, plane, client), Workload(tmp_path, other, server)]
+        workloads = [Workload(tmp_path, plane, client, renewAt=0.25), Workload(tmp_path, other, server, renewAt=0.25)]
         for workload in workloads:
             await workload.start_agent()
             await workload.start_envoy(binary)

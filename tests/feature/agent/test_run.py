@@ -70,7 +70,7 @@ async def agent(root: Path, ttl: timedelta = timedelta(hours=1), **settings: Any
 
 def test_secrets_are_pushed_and_pushed_again_when_they_rotate(tmp_path: Path) -> None:
     async def walk() -> None:
-        async with agent(tmp_path, timedelta(seconds=6)) as (plane, workload), stream(workload, SDS) as call:
+        async with agent(tmp_path, timedelta(seconds=12), renewAt=0.2) as (plane, workload), stream(workload, SDS) as call:
             await call.write(first(SECRET, "default", "ROOTCA", "other"))
             response = await read(call)
             secrets = {r.name: secret_pb2.Secret.FromString(r.resource.value) for r in response.resources}
