@@ -65,7 +65,7 @@ def _around_envoy(mesh: Mesh) -> None:
     for who, host, user in callers:
         answers = {family: traffic.get(host, user, url) for family, url in urls.items()}
         refused = all(answer.status == 0 for answer in answers.values())
-        figure = "; ".join(f"{family}: {answer}" for family, answer in answers.items())
+        figure = ", ".join(f"{family}: {answer}" for family, answer in answers.items())
         mesh.report.check(f"{who} can't reach the application's own port", refused, figure)
     local = traffic.get(server, "nobody", f"http://127.0.0.1:{port}{PATH}")
     mesh.report.check("another user of the same host can't either", local.status == 0, str(local))

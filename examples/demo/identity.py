@@ -25,7 +25,7 @@ def check(mesh: Mesh) -> None:
         certificate = x509.load_pem_x509_certificate(mesh.host(workload).read(f"{state}/svid.pem").encode())
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        mode = mesh.host(workload).ssh(f"stat -c '%a %U' {state}/svid.key").stdout.strip()
+        mode = mesh.host(workload).ssh(f"stat -Lc '%a %U' {state}/svid.key").stdout.strip()
         wanted = WORKLOADS[workload].spiffe_id
         hours = (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 3600
         good = uris == [wanted] and told.get(proxy) == wanted and mode == "600 meshwright" and hours > 0

@@ -68,10 +68,10 @@ class Ansible:
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """One module on the controller; its result, with `failed` where it failed."""
         done = self._run("ansible", "localhost", "-c", "local", "-m", name, "-a", json.dumps(arguments))
-        _, found, result = done.stdout.partition("=> ")
+        head, found, result = done.stdout.partition("=> ")
         if not found:
             raise RuntimeError(f"{name}: {done.stdout.strip()} {done.stderr.strip()}")
-        return {"failed": False} | dict(json.loads(result))
+        return {"failed": "SUCCESS" not in head and "CHANGED" not in head} | dict(json.loads(result))
 
     def _run(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
         inventories = [word for path in self.inventories for word in ("-i", str(path))]

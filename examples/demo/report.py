@@ -38,6 +38,7 @@ class Report:
         """Notes it and gives `passed` back. Each name is used once."""
         if any(one.name == name for one in self.checks):
             raise ValueError(f"there is a check {name!r} already")
+        figure = " ".join(figure.split())
         self.checks.append(Check(name, passed, figure))
         self.console.print(f"  {_mark(passed)} {escape(name)}: [dim]{escape(figure)}[/]")
         return passed

@@ -16,6 +16,19 @@ REVIEWS = "http://reviews.shop.mesh/reviews/1"
 CATALOG = "http://catalog.shop.mesh/items"
 
 
+# What curl's exit statuses say, in short.
+WHY = {
+    6: "there is no such name",
+    7: "connection refused",
+    16: "connection broken off",
+    28: "no answer within 5 s",
+    35: "TLS handshake refused",
+    52: "connection closed without an answer",
+    55: "connection broken off",
+    56: "connection reset",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`status` 0: no HTTP answer at all, and `error` says why."""
@@ -37,7 +50,8 @@ def get(host: Host, user: str, url: str, *words: str) -> Answer:
         body = json.loads(text)
     except ValueError:
         body = {}
-    return Answer(int(status or 0), body if isinstance(body, dict) else {}, done.stderr.strip()[-160:])
+    why = WHY.get(done.returncode, done.stderr.strip()[-160:])
+    return Answer(int(status or 0), body if isinstance(body, dict) else {}, why)
 
 
 class Load:
@@ -54,7 +68,7 @@ class Load:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if line.strip() != "started":
-            _, said = self._process.communicate()
+            _, said = self._process.communicate(timeout=60)
             raise RuntimeError(f"no load: no request was answered: {line.strip()} {said.strip()[-300:]}")
         return self
 

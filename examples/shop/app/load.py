@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """load.py URL [--rate N] [--count N | --seconds S | --until-eof] [--fresh SHARE]: sends GET requests at a fixed rate, whatever the
 answers do (so that a slow server is seen as such), a share of them on new connections, the others on connections that are kept. No
-retries: whatever is not a whole answer with status 200 within five seconds is a failure. Writes `started` after the first good answer, and
-at the end one line of JSON: {"requests", "failed", "failures": {kind: n}, "versions": {version: n}, "seconds", "rate", "p50_ms", "p99_ms",
-"max_ms", "late_ms"}."""
+retries: whatever is not a whole answer with status 200 within five seconds is a failure. Writes `started` after the first good answer (and
+gives up when there is none within 15 seconds), and at the end one line of JSON: {"requests", "failed", "failures": {kind: n}, "versions":
+{version: n}, "seconds", "rate", "p50_ms", "p99_ms", "max_ms", "late_ms"}."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import argparse
 import asyncio
 import collections
 import json
+import os
 import sys
 import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 DEADLINE_SECONDS = 5.0
+FIRST_ANSWER_SECONDS = 15.0
 MAX_IN_FLIGHT = 512
 
 
@@ -100,10 +102,12 @@ async def generate(load: Load, options: argparse.Namespace) -> float:
     begun = time.monotonic()
     ended = asyncio.Event()
     if options.until_eof:
-        asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: ended.set())
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), 4096) or ended.set())
     running: set[asyncio.Task[None]] = set()
     sent = 0
     while not ended.is_set() and sent < options.count and time.monotonic() - begun < options.seconds:
+        if not load.versions and time.monotonic() - begun > FIRST_ANSWER_SECONDS:
+            break
         fresh = int((sent + 1) * options.fresh) > int(sent * options.fresh)
         if len(running) >= MAX_IN_FLIGHT:
             load.requests += 1
