@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,36 +57,37 @@ class Ansible:
         self._config = config
 
     def play(self, playbook: str, *words: str) -> Recap:
-        """Runs a playbook (a path, or the name of one in a collection) and keeps its output in a log."""
+        """Runs a playbook (a path, or the name of one in a collection); its output is in a log, each line with the seconds since the start."""
         begun = time.monotonic()
-        done = self._run("ansible-playbook", playbook, *words)
-        output = done.stdout + done.stderr
         self._played += 1
-        (self.home / f"play-{self._played}-{Path(playbook).name}.log").write_text(output)
+        log = self.home / f"play-{self._played}-{Path(playbook).stem}.log"
+        lines: list[str] = []
+        with log.open("w") as file, self._start(subprocess.STDOUT, "ansible-playbook", playbook, *words) as running:
+            deadline = threading.Timer(PLAY_SECONDS, running.kill)
+            deadline.start()
+            for line in running.stdout or ():
+                file.write(f"{time.monotonic() - begun:6.1f} {line}")
+                lines.append(line)
+            deadline.cancel()
+        output = "".join(lines)
         counts = {key: sum(map(int, re.findall(rf"\b{key}=(\d+)", output))) for key in ("changed", "failed", "unreachable")}
-        return Recap(done.returncode, counts["changed"], counts["failed"] + counts["unreachable"], time.monotonic() - begun, output)
+        return Recap(running.returncode, counts["changed"], counts["failed"] + counts["unreachable"], time.monotonic() - begun, output)
 
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """One module on the controller; its result, with `failed` where it failed."""
-        done = self._run("ansible", "localhost", "-c", "local", "-m", name, "-a", json.dumps(arguments))
-        head, found, result = done.stdout.partition("=> ")
+        """One module on the controller; its result, with `failed`."""
+        with self._start(subprocess.PIPE, "ansible", "localhost", "-c", "local", "-m", name, "-a", json.dumps(arguments)) as running:
+            said, complaint = running.communicate(timeout=PLAY_SECONDS)
+        head, found, result = said.partition("=> ")
         if not found:
-            raise RuntimeError(f"{name}: {done.stdout.strip()} {done.stderr.strip()}")
+            raise RuntimeError(f"{name}: {said.strip()} {complaint.strip()}")
         return {"failed": "SUCCESS" not in head and "CHANGED" not in head} | dict(json.loads(result))
 
-    def _run(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def _start(self, stderr: int, command: str, *words: str) -> subprocess.Popen[str]:
         inventories = [word for path in self.inventories for word in ("-i", str(path))]
         env = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "MESHWRIGHT_"))}
         env |= {"ANSIBLE_CONFIG": str(self._config), "ANSIBLE_NOCOLOR": "1", "PATH": f"{BIN}:{env['PATH']}", **self.access}
-        return subprocess.run(
-            [str(BIN / command), *inventories, *words],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PLAY_SECONDS,
-            check=False,
-        )
+        call = [str(BIN / command), *inventories, *words]
+        return subprocess.Popen(call, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def _failures(output: str) -> str:
