@@ -169,6 +169,11 @@ class ActionModule(ActionBase):
             said[key] = value
         if "hostname" not in said:
             raise HostKeyError("`ssh -G %s` did not say where its known_hosts is" % host)
+        if said.get("stricthostkeychecking") in ("false", "no", "off") or self._connection_option("host_key_checking") is False:
+            raise HostKeyError(
+                "host key checking is off (StrictHostKeyChecking, host_key_checking), so that known_hosts takes any key and proves "
+                "nothing: turn it on, or give the fingerprint of %s as expected_fingerprint" % host
+            )
         files = [os.path.expanduser(file) for key in ("userknownhostsfile", "globalknownhostsfile") for file in said.get(key, "").split()]
         alias = said.get("hostkeyalias", "none")
         if alias != "none":

@@ -17,7 +17,8 @@ description:
   - Enrols the target host with the workloads it may run. Afterwards the host gets certificates by proving that it has its SSH host key.
   - The public host key is read over the connection and must be the one that the controller already knows from C(known_hosts)
     (with the connection's own host name, port, C(HostKeyAlias) and C(UserKnownHostsFile); hashed entries too), or have a fingerprint that
-    O(expected_fingerprint) names. A host whose key is unknown, or another one than known, is refused.
+    O(expected_fingerprint) names. A host whose key is unknown, or another one than known, is refused,
+    and so is every host while host key checking is off.
   - The rule API is asked from the controller. The target needs no access to it for this, and nothing is installed there.
 extends_documentation_fragment:
   - meshwright.mesh.attributes
