@@ -55,7 +55,7 @@ class Process:
 def measure(args: Any, certs: str | None) -> dict[str, Any]:
     secure = ["--certs", certs] if certs else []
     shape = [f"--{n}={getattr(args, n)}" for n in ("services", "endpoints", "proxies", "server")] + ["--scoped"] * args.scoped
-    tuning = [f"--accept-rate={args.accept_rate}", f"--first-at-once={args.first_at_once}"] + ["--uvloop"] * args.uvloop
+    tuning = [f"--accept-rate={args.accept_rate}", f"--first-at-once={args.first_at_once}"]
     server = Process("tests.bench.serve", *shape, *tuning, *secure)
     each = args.proxies // args.clients
     herd = [
@@ -119,7 +119,6 @@ def main() -> None:
     parser = arguments()
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--clients", type=int, default=1)
     args = parser.parse_args()

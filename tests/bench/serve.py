@@ -94,7 +94,8 @@ async def serve(args: argparse.Namespace) -> None:
     while line := await commands.readline():
         command = json.loads(line)
         if command["do"] == "await":
-            answer: dict[str, Any] = {"at": await subject.settled(command["proxies"])}
+            async with asyncio.timeout(120):
+                answer: dict[str, Any] = {"at": await subject.settled(command["proxies"])}
         elif command["do"] == "change":
             salt += 1
             cpu = time.process_time()
@@ -132,13 +133,7 @@ def arguments() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     parser = arguments()
     parser.add_argument("--certs")
-    parser.add_argument("--uvloop", action="store_true")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
-    if given.uvloop:
-        import uvloop
-
-        uvloop.run(serve(given))
-    else:
-        asyncio.run(serve(given))
+    asyncio.run(serve(given))

@@ -17,6 +17,7 @@ from meshwright.control.controller import Controller, Options
 from meshwright.control.holdoff import HoldOff
 from meshwright.control.ports import Attachment, PeerIdentity, Refusal, Sink
 from meshwright.model.decode import decode, encode
+from meshwright.model.proxy import Node
 from meshwright.store.base import Put
 from meshwright.store.memory import MemoryStore
 from tests.feature.control.mesh import MESH, Document, Mesh, instance, key_of, node, route, service
@@ -103,10 +104,12 @@ class Whole:
     async def _fill(self) -> None:
         args, mesh = self._args, Mesh(self._store)
         spread = (".",) if args.scoped else ()
-        await mesh.put(*(service(f"svc-{s:05d}", self._space(s), export_to=spread) for s in range(args.services)))
-        await mesh.put(*(self._instance(s, e, 0) for s in range(args.services) for e in range(args.endpoints)))
-        await mesh.put(*(node(f"vm-{i}", f"app-{i}", namespace=f"ns-{i % self._scopes:03d}") for i in range(args.proxies)))
-        await mesh.put(self._route(0))
+        made: list[Document | Node] = [service(f"svc-{s:05d}", self._space(s), export_to=spread) for s in range(args.services)]
+        made += [self._instance(s, e, 0) for s in range(args.services) for e in range(args.endpoints)]
+        made += [node(f"vm-{i}", f"app-{i}", namespace=f"ns-{i % self._scopes:03d}") for i in range(args.proxies)]
+        made.append(self._route(0))
+        for at in range(0, len(made), 5_000):
+            await mesh.put(*made[at : at + 5_000])
 
     def _space(self, number: int) -> str:
         return f"ns-{number // _SCOPE if self._args.scoped else 0:03d}"

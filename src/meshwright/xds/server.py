@@ -43,6 +43,9 @@ _OPTIONS = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 32),
     ("grpc.so_reuseport", 0),
+    # The herd after a restart: beyond 1,000 calls not taken up yet, gRPC would turn some away before our own admission sees them.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
     # A host that vanished without a word is noticed within 40 s; clients may ask the same of us.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

@@ -85,7 +85,7 @@ class Client:
         fresh = [read(w) for w in effects.writes]
         for response in fresh:
             for name, content in response.upserts.items():
-                assert self.refused.get((response.type, name)) != content, "refused content came again"
+                assert self.refused.get((response.type, name)) != content, f"refused content came again: {name} of {response}"
         self.inbox += fresh
         self.log += fresh
         self.reported |= {(r.type, r.name) for r in effects.refusals}

@@ -37,12 +37,12 @@ class Machine(RuleBasedStateMachine):
         self.clients = [Client(self.frames, self.shot, self.revision, verdict=v) for v in verdicts]
 
     def _publish(self, shot: Snapshot) -> None:
-        self.shot = shot
+        before, self.shot = self.shot, shot
         self.revision += 1
         for client in self.clients:
             for (type, name), content in list(client.refused.items()):
-                now = shot.get(type, name)
-                if now is None or now.body != content:
+                bodies = [found.body if found else None for found in (before.get(type, name), shot.get(type, name))]
+                if bodies != [content, content]:
                     del client.refused[type, name]  # another content was wanted meanwhile: the old one may be tried again
             client.offer(shot, self.revision)
 
