@@ -182,6 +182,21 @@ def test_links_pipes_and_masses_are_not_read(machine: Machine) -> None:
     assert "not taken" in machine.run() and machine.hosts == HOSTS
 
 
+def test_names_outlive_a_restart_of_the_host(machine: Machine) -> None:
+    machine.agent_writes("reviews-web1.shop", "127.240.0.1 a.shop.mesh\n")
+    machine.agent_writes("ratings-web1.shop", "127.241.0.1 b.shop.mesh\n")
+    machine.run()
+    whole = machine.hosts
+    (machine.root / "run/meshwright/reviews-web1.shop/names").unlink()
+    (machine.root / "run/meshwright/ratings-web1.shop/names").unlink()
+    machine.run()
+    assert machine.hosts == whole
+    settings = machine.root / "etc/meshwright/names.json"
+    settings.write_text(settings.read_text().replace('"ratings-web1.shop": "127.241"', '"other.shop": "127.242"'))
+    machine.run()
+    assert block_of(machine.hosts) == ["127.240.0.1 a.shop.mesh"], "a workload that left takes its names along"
+
+
 def test_lines_behind_a_block_without_an_end_stay(machine: Machine) -> None:
     machine.agent_writes("reviews-web1.shop", "127.240.0.1 a.shop.mesh\n")
     machine.run()
