@@ -31,6 +31,14 @@ _PROTOCOLS_NOT_YET = frozenset({"GRPC-WEB", "UDP", "MONGO", "MYSQL", "REDIS"})
 MAX_HOSTS = 128
 # Each TCP port is a listener on every sidecar that sees the service.
 MAX_PORTS = 256
+# What one document is multiplied into is bounded as well: a mebibyte of it must not become gigabytes of configuration.
+MAX_DOORS = 512  # hosts times ports
+MAX_PLACES = 65_536  # hosts times ports times endpoints
+MAX_RULES = 16_384  # matches times destinations times hosts; a wildcard counts as MAX_HOSTS
+MAX_SUBSETS = 64
+MAX_EXPORTS = 256
+MAX_SANS = 32
+MAX_SAN_CHARACTERS = 4096  # of all together
 # Reading patterns takes about 2 us a character, in the loop that serves everybody.
 MAX_PATTERNS = 32_768
 _HEEDED = {
@@ -62,7 +70,19 @@ def check_host(path: str, host: str, *, wildcard: bool = False, short: bool = Tr
         yield Violation(path, "Invalid", f"host {host[:64]!r} {wrong}")
 
 
+def check_sans(path: str, names: Sequence[str]) -> Iterator[Violation]:
+    if len(names) > MAX_SANS or sum(map(len, names)) > MAX_SAN_CHARACTERS:
+        yield Violation(path, "OutOfRange", f"has too many names: at most {MAX_SANS}, of {MAX_SAN_CHARACTERS} characters in all")
+        return
+    for index, name in enumerate(names):
+        if not name or len(name) > 2048:
+            yield Violation(f"{path}[{index}]", "Invalid", "must be a name of 1 to 2048 characters")
+
+
 def check_export_to(spec: ServiceEntry | VirtualService | DestinationRule) -> Iterator[Violation]:
+    if len(spec.export_to) > MAX_EXPORTS:
+        yield Violation("spec.exportTo", "OutOfRange", f"has {len(spec.export_to)} namespaces, the limit is {MAX_EXPORTS}: use *")
+        return
     for index, name in enumerate(spec.export_to):
         path = f"spec.exportTo[{index}]"
         if name == "~":
@@ -80,6 +100,7 @@ def service_hosts(spec: ServiceEntry) -> Iterator[Violation]:
     yield from required("spec.hosts", spec.hosts, "must name at least one host")
     if len(spec.hosts) > MAX_HOSTS:
         yield Violation("spec.hosts", "OutOfRange", f"has {len(spec.hosts)} hosts, the limit is {MAX_HOSTS}")
+        return
     for index, host in enumerate(spec.hosts):
         if host.startswith("*") and hosts.problem(host, wildcard=True) is None:
             yield Violation(f"spec.hosts[{index}]", "NotSupported", f"{host}: wildcard hosts of a ServiceEntry are not supported yet")
@@ -93,6 +114,9 @@ def service_ports(spec: ServiceEntry) -> Iterator[Violation]:
     if len(spec.ports) > MAX_PORTS:
         yield Violation("spec.ports", "OutOfRange", f"has {len(spec.ports)} ports, the limit is {MAX_PORTS}")
         return
+    doors = len(spec.hosts) * len(spec.ports)
+    if doors > MAX_DOORS:
+        yield Violation("spec", "OutOfRange", f"has {doors} pairs of a host and a port, the limit is {MAX_DOORS}: make several of it")
     for index, port in enumerate(spec.ports):
         path = f"spec.ports[{index}]"
         if not is_dns_label(port.name):
@@ -119,6 +143,10 @@ def service_resolution(spec: ServiceEntry) -> Iterator[Violation]:
 
 
 def service_endpoints(spec: ServiceEntry) -> Iterator[Violation]:
+    places = len(spec.hosts) * len(spec.ports) * len(spec.endpoints)
+    if places > MAX_PLACES:
+        yield Violation("spec.endpoints", "OutOfRange", f"hosts, ports and endpoints make {places} places, the limit is {MAX_PLACES}")
+        return
     names = frozenset(port.name for port in spec.ports)
     for index, endpoint in enumerate(spec.endpoints):
         path = f"spec.endpoints[{index}]"
@@ -131,9 +159,7 @@ def service_endpoints(spec: ServiceEntry) -> Iterator[Violation]:
 
 
 def service_names(spec: ServiceEntry) -> Iterator[Violation]:
-    for index, name in enumerate(spec.subject_alt_names):
-        if not name or len(name) > 2048:
-            yield Violation(f"spec.subjectAltNames[{index}]", "Invalid", "must be a name of 1 to 2048 characters")
+    yield from check_sans("spec.subjectAltNames", spec.subject_alt_names)
 
 
 def workload(spec: WorkloadEntry) -> Iterator[Violation]:
@@ -181,6 +207,9 @@ def _address(path: str, text: str) -> Iterator[Violation]:
 
 def route_hosts(spec: VirtualService) -> Iterator[Violation]:
     yield from required("spec.hosts", spec.hosts, "must name at least one host")
+    if len(spec.hosts) > MAX_HOSTS:
+        yield Violation("spec.hosts", "OutOfRange", f"has {len(spec.hosts)} hosts, the limit is {MAX_HOSTS}")
+        return
     for index, host in enumerate(spec.hosts):
         yield from check_host(f"spec.hosts[{index}]", host, wildcard=True)
     yield from unique("spec.hosts", spec.hosts)
@@ -195,6 +224,13 @@ def route_gateways(spec: VirtualService) -> Iterator[Violation]:
 def routes(spec: VirtualService) -> Iterator[Violation]:
     if not spec.http and not spec.tcp:
         yield Violation("spec", "Required", "must have http or tcp")
+    reach = MAX_HOSTS if any(host.startswith("*") for host in spec.hosts) else min(len(spec.hosts), MAX_HOSTS)
+    rules = reach * sum(max(1, len(route.match)) * max(1, len(route.route)) for route in spec.http)
+    rules += reach * sum(max(1, len(tcp.match)) * max(1, len(tcp.route)) for tcp in spec.tcp)
+    if rules > MAX_RULES:
+        told = f"{rules} by matches, destinations and hosts (a wildcard counts as {MAX_HOSTS})"
+        yield Violation("spec", "OutOfRange", f"has too many rules: {told}, the limit is {MAX_RULES}")
+        return
     patterns = sum(pattern_length(match) for route in spec.http for match in route.match)
     if patterns > MAX_PATTERNS:
         yield Violation("spec.http", "OutOfRange", f"has patterns of {patterns} characters in all, the limit is {MAX_PATTERNS}")
@@ -244,6 +280,9 @@ def rule_policy(spec: DestinationRule) -> Iterator[Violation]:
 
 
 def rule_subsets(spec: DestinationRule) -> Iterator[Violation]:
+    if len(spec.subsets) > MAX_SUBSETS:
+        yield Violation("spec.subsets", "OutOfRange", f"has {len(spec.subsets)} subsets, the limit is {MAX_SUBSETS}")
+        return
     for index, subset in enumerate(spec.subsets):
         path = f"spec.subsets[{index}]"
         if not is_dns_label(subset.name):
@@ -266,9 +305,7 @@ def _tls(path: str, tls: ClientTLSSettings) -> Iterator[Violation]:
             yield Violation(f"{path}.{name}", "Invalid", f"has no meaning in the mode {tls.mode.value}")
     if tls.sni:
         yield from check_host(f"{path}.sni", tls.sni)
-    for index, name in enumerate(tls.subject_alt_names):
-        if not name or len(name) > 2048:
-            yield Violation(f"{path}.subjectAltNames[{index}]", "Invalid", "must be a name of 1 to 2048 characters")
+    yield from check_sans(f"{path}.subjectAltNames", tls.subject_alt_names)
     if tls.ca_certificates and (not tls.ca_certificates.startswith("/") or "/../" in f"{tls.ca_certificates}/"):
         yield Violation(f"{path}.caCertificates", "Invalid", "must be the absolute path of a file on the sidecar's host")
 

@@ -11,6 +11,9 @@ from meshwright.model import labels
 from meshwright.model.security import AuthorizationPolicy, Operation, PeerAuthentication, Source
 
 MAX_TEXT = 2048
+# Of one policy: it is compiled for each port of each workload that it is for.
+MAX_VALUES = 2048
+MAX_CHARACTERS = 65_536
 _METHOD = re.compile(r"\*?[A-Z][A-Z0-9_-]*\*?|\*")
 _NAMESPACE = re.compile(r"\*?[a-z0-9-]*\*?")
 _HOST = re.compile(r"\*?[A-Za-z0-9.:_\[\]-]*\*?")
@@ -22,12 +25,30 @@ def selector(spec: PeerAuthentication | AuthorizationPolicy) -> Iterator[Violati
 
 
 def rules(spec: AuthorizationPolicy) -> Iterator[Violation]:
+    values = list(_all_values(spec))
+    characters = sum(map(len, values))
+    if len(values) + len(spec.rules) > MAX_VALUES or characters > MAX_CHARACTERS:
+        told = f"{len(spec.rules)} rules with {len(values)} values of {characters} characters"
+        yield Violation("spec.rules", "OutOfRange", f"has {told}, the limits are {MAX_VALUES} together and {MAX_CHARACTERS}")
+        return
     for index, rule in enumerate(spec.rules):
         path = f"spec.rules[{index}]"
         for number, caller in enumerate(rule.from_):
             yield from _source(f"{path}.from[{number}].source", caller.source)
         for number, target in enumerate(rule.to):
             yield from _operation(f"{path}.to[{number}].operation", target.operation)
+
+
+def _all_values(spec: AuthorizationPolicy) -> Iterator[str]:
+    for rule in spec.rules:
+        for source in (item.source for item in rule.from_):
+            for sources in (source.principals, source.not_principals, source.namespaces, source.not_namespaces):
+                yield from sources
+        for asked in (item.operation for item in rule.to):
+            for wanted in (asked.hosts, asked.not_hosts, asked.ports, asked.not_ports):
+                yield from wanted
+            for wanted in (asked.methods, asked.not_methods, asked.paths, asked.not_paths):
+                yield from wanted
 
 
 def _source(path: str, source: Source) -> Iterator[Violation]:
