@@ -17,6 +17,8 @@ from meshwright.model.snapshot import ResourceSet, TypeUrl, XdsResource
 Layers = tuple[ResourceSet, ...]
 DEFAULT_BUDGET = 48 * 1024 * 1024
 _ENTRY_COST = 400
+_ONCE = 4_096
+_Key = tuple[int, int, int]
 
 
 def _varint(n: int) -> bytes:
@@ -106,13 +108,15 @@ def removals(names: Iterable[str]) -> bytes:
 
 
 class Frames:
-    """The memo: Parts by (set before, set after, names), least recently used first out, bounded by `budget` bytes. One for all sessions
-    of a server; used in one thread."""
+    """The memo: Parts by (set before, set after, names), least recently used first out, bounded by `budget` bytes. What is asked for the
+    first time is not kept yet: much of it is a workload's own, and nobody will ask again. One for all sessions of a server; used in one
+    thread."""
 
     def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
         self._budget = budget
         self._size = 0
-        self._parts: OrderedDict[tuple[int, int, int], tuple[Part, int]] = OrderedDict()
+        self._parts: OrderedDict[_Key, tuple[Part, int]] = OrderedDict()
+        self._once: OrderedDict[_Key, None] = OrderedDict()
         self._names: WeakValueDictionary[frozenset[str], Names] = WeakValueDictionary()
         self._wild_names: WeakValueDictionary[frozenset[str], Names] = WeakValueDictionary()
         self._keys = itertools.count(1)
@@ -133,14 +137,20 @@ class Frames:
         return f"{next(self._nonces):x}"
 
     def part(self, before: ResourceSet | None, after: ResourceSet | None, names: Names) -> Part:
-        """What differs, as far as `names` goes. Neighbours cost what changed, others what there is, and only the first caller pays."""
+        """What differs, as far as `names` goes. Neighbours cost what changed, others what there is, and only the first two callers pay."""
         key = (before.key if before is not None else 0, after.key if after is not None else 0, names.key)
         found = self._parts.get(key)
         if found is not None:
             self._parts.move_to_end(key)
             return found[0]
         part = Part(*_difference(before, after, names), self.nonce())
-        self._remember(key, part)
+        if key in self._once:
+            del self._once[key]
+            self._remember(key, part)
+        else:
+            self._once[key] = None
+            if len(self._once) > _ONCE:
+                self._once.popitem(last=False)
         return part
 
     def steps(self, before: Layers, after: Layers, names: Names) -> list[Part]:
@@ -169,7 +179,7 @@ class Frames:
         frames = itertools.chain.from_iterable(part.frames() for part in parts)
         return nonce, b"".join((header(type, nonce, revision), *frames, gone))
 
-    def _remember(self, key: tuple[int, int, int], part: Part) -> None:
+    def _remember(self, key: _Key, part: Part) -> None:
         weight = part.weight()
         self._parts[key] = (part, weight)
         self._size += weight
