@@ -70,7 +70,8 @@ class Credentials:
 
     def discovery(self) -> ServerTls:
         """Asked for every new connection, in a thread of gRPC's."""
-        return ServerTls(self.pair.key, self.pair.chain, self._authority.bundle)
+        pair = self.pair
+        return ServerTls(pair.key, pair.chain, self._authority.bundle)
 
     def renew(self) -> None:
         self.pair = self._make()

@@ -7,6 +7,7 @@ is that identity; the proxy is enrolled and not banned; how many streams it has;
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -141,8 +142,8 @@ class DiscoveryServer:
             if host not in ("127.0.0.1", "::1", "localhost"):
                 raise ValueError("plaintext is for loopback only")
             return int(self._server.add_insecure_port(address))
-        provider = self._tls
-        credentials = grpc.dynamic_ssl_server_credentials(_configuration(provider()), lambda: _configuration(provider()), True)
+        offer = _Offer(self._tls)
+        credentials = grpc.dynamic_ssl_server_credentials(_configuration(offer.last), offer, True)
         return int(self._server.add_secure_port(address, credentials))
 
     async def _tick(self) -> None:
@@ -291,6 +292,25 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc publishes n
 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method)
+
+
+class _Offer:
+    """What gRPC asks for at every new connection, in several threads at once: the configuration when it is another one, else None. gRPC
+    exchanges what it has without a lock: exchanging it for each of many connections frees what others still use, and whoever merely
+    connects often enough ends the process."""
+
+    def __init__(self, provider: Callable[[], ServerTls]) -> None:
+        self._provider = provider
+        self._lock = threading.Lock()
+        self.last = provider()
+
+    def __call__(self) -> Any:
+        with self._lock:
+            now = self._provider()
+            if now == self.last:
+                return None
+            self.last = now
+            return _configuration(now)
 
 
 def _configuration(tls: ServerTls) -> Any:
