@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ class ControlPlane:
 
     def ask(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> Any:
         """JSON in and out. Raises HTTPError, URLError."""
+        return self.answer(method, path, body, timeout=timeout)[1]
+
+    def answer(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> tuple[Message, Any]:
+        """As `ask`, with the headers of the answer."""
         request = urllib.request.Request(self.url + path, method=method)
         request.add_header("authorization", f"Bearer {self.token_file.read_text().strip()}")
         if body is not None:
@@ -38,7 +43,7 @@ class ControlPlane:
             request.data = json.dumps(body).encode()
         with self._open(request, timeout=timeout) as answer:
             text = answer.read()
-        return json.loads(text) if text else None
+            return answer.headers, json.loads(text) if text else None
 
     def proxies(self) -> list[dict[str, Any]]:
         return list(self.ask("GET", "/mesh/v1/proxies")["items"])

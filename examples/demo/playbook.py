@@ -57,10 +57,10 @@ class Ansible:
         self._config = config
 
     def play(self, playbook: str, *words: str) -> Recap:
-        """Runs a playbook (a path, or the name of one in a collection); its output is in a log, each line with the seconds since the start."""
+        """Runs a playbook (a path, or the name of one in a collection). Its output is in a log, with the seconds since the start."""
         begun = time.monotonic()
         self._played += 1
-        log = self.home / f"play-{self._played}-{Path(playbook).stem}.log"
+        log = self.home / f"play-{self._played}-{Path(playbook).name.removesuffix('.yml')}.log"
         lines: list[str] = []
         with log.open("w") as file, self._start(subprocess.STDOUT, "ansible-playbook", playbook, *words) as running:
             deadline = threading.Timer(PLAY_SECONDS, running.kill)
