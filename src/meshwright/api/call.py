@@ -21,6 +21,7 @@ from meshwright.api.numbers import Numbers
 from meshwright.api.policy import Rate, Rule, allowed
 from meshwright.api.ports import Attestation, Authority, Controller
 from meshwright.api.rates import Buckets
+from meshwright.ca.attest.limit import network_of
 from meshwright.clock import Clock
 from meshwright.config import Limits
 from meshwright.errors import BadRequest, Forbidden, Limited, MeshwrightError, TooLarge, Unauthenticated
@@ -73,7 +74,7 @@ class Api:
         """Raises Limited."""
         if rate is Rate.FREE:
             return
-        caller = source if rate is Rate.ATTEST else principal.token_id
+        caller = network_of(source) if rate is Rate.ATTEST else principal.token_id
         wait = self._buckets[rate].take(caller)
         if wait:
             raise Limited(f"too many requests: try again in {wait:.1f} s")
@@ -81,7 +82,7 @@ class Api:
     def count_failure(self, source: str) -> None:
         """Raises Limited when this source has failed too often to be told why. A good token is never refused for the bad ones of
         its neighbours: 256 random bits are not guessed, the limit only keeps failures cheap."""
-        if self._failures.take(source):
+        if self._failures.take(network_of(source)):
             raise Limited("too many requests without a valid token")
 
 

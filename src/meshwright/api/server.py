@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from meshwright.api.gate import Gate
 from meshwright.config import Limits
 from meshwright.errors import ConfigError
 
@@ -64,24 +64,17 @@ def _bound(address: str, port: int) -> socket.socket:
     return made
 
 
-def _protocol(limits: Limits, header_seconds: float) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1 with a deadline for the head of each request, and a bound on the connections of one source."""
-    sources: Counter[str] = Counter()
+def _protocol(gate: Gate, header_seconds: float) -> type[H11Protocol]:
+    """uvicorn's HTTP/1.1 with a deadline for the head of each request."""
 
     class Connection(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
-        _source = ""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            source = self.client[0].removeprefix("::ffff:") if self.client else ""
             if self.client:
-                self.client = (source, self.client[1])
-            self._source = source
-            sources[source] += 1
-            if sources[source] > limits.connections_per_source:
-                transport.abort()
-                return
+                gate.greeted(self.client)
+                self.client = (self.client[0].removeprefix("::ffff:"), self.client[1])
             self._arm()
 
         def data_received(self, data: bytes) -> None:
@@ -93,9 +86,6 @@ def _protocol(limits: Limits, header_seconds: float) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
-            sources[self._source] -= 1
-            if sources[self._source] <= 0:
-                del sources[self._source]
             super().connection_lost(exc)
 
         def on_response_complete(self) -> None:
@@ -123,15 +113,16 @@ class _Server(uvicorn.Server):
 
 class ApiServer:
     """Serves `app` on `sock` until it is cancelled; then what is under way has GRACE_SECONDS to end. A caller has `header_seconds` for
-    the head of a request."""
+    its TLS handshake, and as long again for the head of a request."""
 
     def __init__(
         self, app: Any, sock: socket.socket, context: ssl.SSLContext, limits: Limits, *, header_seconds: float = HEADER_SECONDS
     ) -> None:
         self._sock = sock
+        self._gate = Gate(sock, limits, header_seconds)
         config = uvicorn.Config(
             app,
-            http=_protocol(limits, header_seconds),
+            http=_protocol(self._gate, header_seconds),
             ws="none",
             lifespan="off",
             loop="none",
@@ -153,7 +144,7 @@ class ApiServer:
         return int(self._sock.getsockname()[1])
 
     async def run(self) -> None:
-        serving = asyncio.create_task(self._server.serve(sockets=[self._sock]))
+        serving = asyncio.create_task(self._server.serve(sockets=[self._gate]))
         try:
             await asyncio.shield(serving)
         except asyncio.CancelledError:
@@ -162,5 +153,6 @@ class ApiServer:
             serving.cancel()
             raise
         finally:
+            self._gate.close()
             self._sock.close()
         raise ConfigError("the HTTPS server ended by itself; see the log")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -10,6 +11,17 @@ from meshwright.clock import Clock
 from meshwright.errors import Limited
 
 MAX_SOURCES = 8192
+
+
+def network_of(address: str) -> str:
+    """As what an address counts: an IPv6 host has a whole /64 to itself, so one of its addresses says nothing."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 class Rate(NamedTuple):
@@ -30,7 +42,7 @@ class SourceLimit:
 
     def take(self, source: str) -> None:
         """Raises Limited."""
-        now = self._clock.monotonic()
+        now, source = self._clock.monotonic(), network_of(source)
         tokens, at = self._buckets.pop(source, (float(self._rate.burst), now))
         tokens = min(float(self._rate.burst), tokens + (now - at) * self._rate.per_second)
         allowed = tokens >= 1
