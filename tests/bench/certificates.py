@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from meshwright.model.identity import ProxyId, SpiffeId
+from meshwright.model.identity import Holder, ProxyId, SpiffeId
 
 Sans = list[x509.GeneralName]
 
@@ -33,10 +33,10 @@ def write_certificates(home: Path, nodes: list[str], *, trust_domain: str = "clu
         home.joinpath(f"{node}.pem").write_bytes(_certificate(node, key.public_key(), root_key, sans).public_bytes(pem))
 
 
-def sans_of(node: str, trust_domain: str = "cluster.local") -> Sans:
+def sans_of(node: str, trust_domain: str = "cluster.local", host: str = "vm1") -> Sans:
     proxy = ProxyId.parse(node)
     spiffe = SpiffeId(trust_domain, proxy.namespace, "default")
-    return [x509.UniformResourceIdentifier(str(spiffe)), x509.DNSName(proxy.dns_san(trust_domain))]
+    return [x509.UniformResourceIdentifier(str(spiffe)), *(x509.DNSName(name) for name in Holder(proxy, spiffe, host).dns_sans())]
 
 
 def _certificate(name: str, key: ec.EllipticCurvePublicKey, issuer: ec.EllipticCurvePrivateKey, sans: Sans | None) -> x509.Certificate:

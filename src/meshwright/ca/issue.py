@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshwright.ca.authority import Random, Signer, pem, serial_number
 from meshwright.errors import BadRequest, ConfigError, Unavailable
-from meshwright.model.identity import ProxyId, SpiffeId
+from meshwright.model.identity import Holder, SpiffeId
 
 MAX_CSR = 16 * 1024
 MAX_BACKDATE = timedelta(seconds=10)
@@ -76,11 +76,9 @@ def spki_sha256(key: PublicKey) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def issue_svid(
-    signer: Signer, proxy: ProxyId, spiffe: SpiffeId, key: PublicKey, *, ttl: timedelta, now: datetime, random: Random
-) -> Certificate:
-    """The X.509-SVID of a workload: URI SAN (who it is to peers) and DNS SAN (which workload it is to the control plane)."""
-    names = [x509.UniformResourceIdentifier(str(spiffe)), x509.DNSName(proxy.dns_san(spiffe.trust_domain))]
+def issue_svid(signer: Signer, holder: Holder, key: PublicKey, *, ttl: timedelta, now: datetime, random: Random) -> Certificate:
+    """The X.509-SVID of a workload: URI SAN (who it is to peers) and DNS SANs (which workload on which host, to the control plane)."""
+    names = [x509.UniformResourceIdentifier(str(holder.spiffe)), *(x509.DNSName(name) for name in holder.dns_sans())]
     return _issue(signer, names, key, ttl=ttl, now=now, random=random)
 
 

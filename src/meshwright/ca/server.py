@@ -21,7 +21,7 @@ from meshwright.ca.issue import DEFAULT_TTL, Certificate, PublicKey, issue_svid,
 from meshwright.clock import Clock
 from meshwright.control.ports import PeerIdentity
 from meshwright.errors import BadRequest, Conflict, Forbidden, TooLarge, Unavailable
-from meshwright.model.identity import ProxyId, SpiffeId, is_dns_subdomain
+from meshwright.model.identity import Holder, ProxyId, SpiffeId, is_dns_subdomain
 from meshwright.model.proxy import Node, Proxy
 from meshwright.store.base import Delete, Put, Record, Store
 
@@ -107,7 +107,7 @@ class Attestation:
         try:
             node, token = await self._prove(wanted, proxy, spki_sha256(key))
             spiffe = self._identity(node, proxy)
-            certificate = await _issue(self._services, proxy, spiffe, key, node=node.name, spend=token)
+            certificate = await _issue(self._services, Holder(proxy, spiffe, node.name), key, spend=token)
         except Refused as error:
             self._services.audit({**event, "outcome": "refused", "reason": error.why})
             raise
@@ -166,19 +166,20 @@ class Renewal:
     async def renew(self, peer: PeerIdentity, body: bytes) -> bytes:
         """`{"csr"}` -> `{"certificate", "bundle", "notBefore", "notAfter"}`, JSON. `peer` was proven by its certificate.
 
-        Errors: TooLarge, BadRequest, Forbidden (not enrolled any more, banned, or of another trust domain)."""
+        Errors: TooLarge, BadRequest, Forbidden (not enrolled any more, banned, moved to another node, or of another trust domain)."""
         event: dict[str, object] = {"action": "renew", "proxy": str(peer.proxy), "source": peer.address}
         try:
-            spiffe, node = self._identity(peer)
+            holder = self._holder(peer)
         except Forbidden as error:
             self._services.audit({**event, "outcome": "refused", "reason": error.message})
             raise Forbidden("this identity is not renewed") from error
         key = self._read(body)
-        certificate = await _issue(self._services, peer.proxy, spiffe, key, node=node, spend=None)
-        self._services.audit({**event, "outcome": "issued", "node": node, "serial": certificate.serial, "spiffeId": str(spiffe)})
+        certificate = await _issue(self._services, holder, key, spend=None)
+        facts = {"node": holder.node, "serial": certificate.serial, "spiffeId": str(holder.spiffe)}
+        self._services.audit({**event, "outcome": "issued", **facts})
         return msgspec.json.encode(_answer(self._services, certificate))
 
-    def _identity(self, peer: PeerIdentity) -> tuple[SpiffeId, str]:
+    def _holder(self, peer: PeerIdentity) -> Holder:
         trust_domain = self._services.authority.trust_domain
         proxy = self._services.enrolment.proxy(peer.proxy)
         if proxy is None:
@@ -187,7 +188,9 @@ class Renewal:
             raise Forbidden("NodeBanned")
         if peer.spiffe.trust_domain != trust_domain or peer.spiffe.namespace != proxy.namespace:
             raise Forbidden("IdentityOfOther")
-        return proxy.spiffe_id(trust_domain), proxy.node
+        if peer.node != proxy.node:
+            raise Forbidden("NodeOfOther")
+        return Holder(proxy.id, proxy.spiffe_id(trust_domain), proxy.node)
 
     @staticmethod
     def _read(body: bytes) -> PublicKey:
@@ -200,14 +203,14 @@ class Renewal:
         return read_csr(wanted.csr)
 
 
-async def _issue(services: Services, proxy: ProxyId, spiffe: SpiffeId, key: PublicKey, *, node: str, spend: Record | None) -> Certificate:
+async def _issue(services: Services, holder: Holder, key: PublicKey, *, spend: Record | None) -> Certificate:
     """Issues and records; a token is spent in the same commit, so that of many who hold it one gets a certificate."""
     authority = services.authority
-    certificate = issue_svid(authority.active, proxy, spiffe, key, ttl=services.ttl, now=services.clock.now(), random=services.random)
-    record_key = f"svids/{proxy}"
+    certificate = issue_svid(authority.active, holder, key, ttl=services.ttl, now=services.clock.now(), random=services.random)
+    record_key = f"svids/{holder.proxy}"
     for _ in range(_COMMIT_ATTEMPTS):
         last = await services.store.get(record_key)
-        record = _record(certificate, spiffe, node, _count(last) + 1)
+        record = _record(certificate, holder, _count(last) + 1)
         operations: list[Put | Delete] = [Put(record_key, msgspec.json.encode(record), expected=last.revision if last else 0)]
         if spend is not None:
             operations.append(Delete(spend.key, expected=spend.revision))
@@ -221,8 +224,9 @@ async def _issue(services: Services, proxy: ProxyId, spiffe: SpiffeId, key: Publ
     raise Unavailable("too many certificates of this workload at once")
 
 
-def _record(certificate: Certificate, spiffe: SpiffeId, node: str, count: int) -> Issued:
-    return Issued(certificate.serial, rfc3339(certificate.not_before), rfc3339(certificate.not_after), count, str(spiffe), node)
+def _record(certificate: Certificate, holder: Holder, count: int) -> Issued:
+    life = rfc3339(certificate.not_before), rfc3339(certificate.not_after)
+    return Issued(certificate.serial, *life, count, str(holder.spiffe), holder.node)
 
 
 def _count(last: Record | None) -> int:

@@ -148,6 +148,8 @@ class Controller:
             return f"{peer.proxy} is banned"
         if peer.spiffe != proxy.spiffe_id(self.world.mesh.trust_domain):
             return f"{peer.proxy} is not enrolled as {peer.spiffe}"
+        if peer.node and peer.node != proxy.node:
+            return f"{peer.proxy} is not enrolled on {peer.node}"
         return ""
 
     def attach(self, peer: PeerIdentity, sink: Sink) -> Attachment:

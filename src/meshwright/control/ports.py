@@ -11,12 +11,14 @@ from meshwright.model.snapshot import Snapshot, TypeUrl
 
 
 class PeerIdentity(NamedTuple):
-    """Who is at the other end, proven by its certificate. `address`: as gRPC names it. `envoy_version`: as the node says ('' unknown)."""
+    """Who is at the other end, proven by its certificate. `address`: as gRPC names it. `envoy_version`: as the proxy says
+    ('' unknown). `node`: the host that the certificate was issued for ('' only where there are no certificates: loopback, in tests)."""
 
     proxy: ProxyId
     spiffe: SpiffeId
     address: str
     envoy_version: str
+    node: str = ""
 
 
 class Refusal(NamedTuple):

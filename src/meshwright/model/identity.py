@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 DEFAULT_TRUST_DOMAIN = "cluster.local"
@@ -81,3 +82,30 @@ class ProxyId(NamedTuple):
 
     def dns_san(self, trust_domain: str) -> str:
         return f"{self}.workload.{trust_domain}"
+
+
+class Holder(NamedTuple):
+    """Whose certificate it is: the workload, what it is to its peers, and the host (node) that may run it. A workload that moves to
+    another host leaves certificates behind that name the old one: the control plane takes them no more."""
+
+    proxy: ProxyId
+    spiffe: SpiffeId
+    node: str
+
+    def dns_sans(self) -> tuple[str, str]:
+        return self.proxy.dns_san(self.spiffe.trust_domain), f"{self.node}.node.{self.spiffe.trust_domain}"
+
+    @classmethod
+    def from_sans(cls, uris: Sequence[str], names: Sequence[str], trust_domain: str) -> Holder:
+        """Exactly what `issue` writes: one URI, a SPIFFE ID of this trust domain, and two DNS names. Raises ValueError."""
+        if len(uris) != 1 or len(names) != 2:
+            raise ValueError("not the names of a workload")
+        suffix = f".node.{trust_domain}"
+        nodes = [name for name in names if name.endswith(suffix)]
+        workloads = [name for name in names if not name.endswith(suffix)]
+        if len(nodes) != 1 or not is_dns_subdomain(nodes[0][: -len(suffix)]):
+            raise ValueError("no node is named")
+        made = cls(ProxyId.from_dns_san(workloads[0], trust_domain), SpiffeId.parse(uris[0]), nodes[0][: -len(suffix)])
+        if made.spiffe.trust_domain != trust_domain or made.spiffe.namespace != made.proxy.namespace:
+            raise ValueError("the SPIFFE ID is not of this trust domain and namespace")
+        return made

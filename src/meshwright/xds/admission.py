@@ -5,38 +5,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from meshwright.clock import Clock
 from meshwright.errors import Forbidden, Limited
-from meshwright.model.identity import ProxyId, SpiffeId
+from meshwright.model.identity import Holder, ProxyId
 
 _SANS = "x509_subject_alternative_name"
 
 
-class Proven(NamedTuple):
-    """What a certificate says."""
-
-    proxy: ProxyId
-    spiffe: SpiffeId
-
-
-def proven(auth_context: Mapping[str, Iterable[bytes]], trust_domain: str) -> Proven:
-    """The identity in a client certificate that gRPC has verified: exactly one URI SAN, a SPIFFE ID of this trust domain, and exactly
-    one DNS SAN, which names the workload. Raises Forbidden."""
+def proven(auth_context: Mapping[str, Iterable[bytes]], trust_domain: str) -> Holder:
+    """The identity in a client certificate that gRPC has verified. Raises Forbidden."""
     sans = [san.decode("ascii", "replace") for san in auth_context.get(_SANS, ())]
     uris = [text for text in sans if "://" in text]
-    others = [text for text in sans if "://" not in text]
-    if len(uris) != 1 or len(others) != 1:
-        raise Forbidden("the client certificate is not that of a workload")
+    names = [text for text in sans if "://" not in text]
     try:
-        spiffe = SpiffeId.parse(uris[0])
-        proxy = ProxyId.from_dns_san(others[0], trust_domain)
+        return Holder.from_sans(uris, names, trust_domain)
     except ValueError as e:
         raise Forbidden("the client certificate is not that of a workload of this mesh") from e
-    if spiffe.trust_domain != trust_domain or spiffe.namespace != proxy.namespace:
-        raise Forbidden("the client certificate is not that of a workload of this mesh")
-    return Proven(proxy, spiffe)
 
 
 class TokenBucket:

@@ -17,8 +17,8 @@ import structlog
 from meshwright.clock import Clock
 from meshwright.control.ports import Fleet, PeerIdentity
 from meshwright.errors import BadRequest, Conflict, Forbidden, Invalid, Limited, MeshwrightError, NotFound, Unauthenticated, Unavailable
-from meshwright.model.identity import ProxyId, SpiffeId
-from meshwright.xds.admission import Caps, Proven, TokenBucket, proven
+from meshwright.model.identity import Holder, ProxyId, SpiffeId
+from meshwright.xds.admission import Caps, TokenBucket, proven
 from meshwright.xds.frames import Frames
 from meshwright.xds.request import Request, parse
 from meshwright.xds.stream import Counters, Ended, Stream
@@ -44,6 +44,8 @@ _OPTIONS = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 32),
     ("grpc.so_reuseport", 0),
+    # gRPC bounds neither connections nor the memory of each (45 KB): who has no certificate shall not stay.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # The herd after a restart: beyond 1,000 calls not taken up yet, gRPC would turn some away before our own admission sees them.
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
@@ -225,21 +227,21 @@ class DiscoveryServer:
 
     # who is there
 
-    def _prove(self, context: Any) -> Proven:
+    def _prove(self, context: Any) -> Holder:
         try:
             return proven(context.auth_context(), self._trust_domain)
         except Forbidden as e:
             self._deny(context.peer(), "", e)
             raise
 
-    def _peer(self, known: Proven | None, first: Request, address: str) -> PeerIdentity:
+    def _peer(self, known: Holder | None, first: Request, address: str) -> PeerIdentity:
         if known is None:
             try:
                 proxy = ProxyId.parse(first.node)
             except ValueError as e:
                 raise Broken(str(e)) from e
-            known = Proven(proxy, SpiffeId(self._trust_domain, proxy.namespace, "default"))
-        return PeerIdentity(known.proxy, known.spiffe, address, first.envoy_version)
+            known = Holder(proxy, SpiffeId(self._trust_domain, proxy.namespace, "default"), "")
+        return PeerIdentity(known.proxy, known.spiffe, address, first.envoy_version, known.node)
 
     def _deny(self, address: str, claimed: str, error: Forbidden) -> None:
         self.counters.denied += 1
@@ -260,7 +262,7 @@ class DiscoveryServer:
                 if self._tls is None:
                     raise Forbidden("needs a client certificate")
                 known = self._prove(context)
-                peer = PeerIdentity(known.proxy, known.spiffe, context.peer(), "")
+                peer = PeerIdentity(known.proxy, known.spiffe, context.peer(), "", known.node)
                 self._admit_unary(peer)
                 async with asyncio.timeout(self._limits.unary_patience):
                     return await function(request, peer)

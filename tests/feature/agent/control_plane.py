@@ -19,7 +19,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from meshwright.ca.authority import Authority, Signer, Slot, self_signed_root
 from meshwright.ca.issue import issue_server, issue_svid, read_csr
 from meshwright.ca.keys import new_key
-from meshwright.model.identity import ProxyId, SpiffeId
+from meshwright.model.identity import Holder, ProxyId, SpiffeId
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 RENEW = "/meshwright.v1.Certificates/Renew"
@@ -57,7 +57,9 @@ class TestCa:
     def svid(self, proxy: ProxyId, csr: str) -> bytes:
         spiffe = SpiffeId(TRUST_DOMAIN, proxy.namespace, f"{proxy.name}-sa")
         now = datetime.now(UTC)
-        return issue_svid(self.authority.active, proxy, spiffe, read_csr(csr), ttl=self.ttl, now=now, random=random_bytes).chain
+        return issue_svid(
+            self.authority.active, Holder(proxy, spiffe, "vm1"), read_csr(csr), ttl=self.ttl, now=now, random=random_bytes
+        ).chain
 
     def server(self) -> tuple[bytes, bytes]:
         """(key, chain) of the control plane."""

@@ -199,6 +199,24 @@ def test_a_ban_is_not_held_up_by_who_does_not_answer() -> None:
     lab(test)
 
 
+def test_a_workload_that_moves_leaves_its_old_host_out() -> None:
+    async def test(lab: Lab) -> None:
+        await _shop(lab)
+        old = FakeProxy("web-1.shop")
+        old.peer = old.peer._replace(node="vm1")
+        old.connect(lab.controller)
+        await turns()
+        await lab.store.commit([Delete("nodes/vm1")])
+        await lab.mesh.put(node("vm9", "web-1"))
+        await turns(3)
+        assert old.cut_for is not None
+        with pytest.raises(Forbidden, match="not enrolled on vm1"):
+            lab.controller.admit(old.peer)
+        lab.controller.admit(old.peer._replace(node="vm9"))
+
+    lab(test)
+
+
 def test_enrolled_again_it_may_come_back() -> None:
     async def test(lab: Lab) -> None:
         await _shop(lab)

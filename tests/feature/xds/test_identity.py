@@ -28,11 +28,13 @@ ODD = {
     "other-domain": sans_of(NODE, "other.example"),
     "two-ids": [*sans_of(NODE), URI("spiffe://cluster.local/ns/shop/sa/other")],
     "two-names": [*sans_of(NODE), DNS("api.shop.workload.cluster.local")],
+    "no-node": [URI("spiffe://cluster.local/ns/shop/sa/default"), DNS("web.shop.workload.cluster.local")],
+    "two-nodes": [URI("spiffe://cluster.local/ns/shop/sa/default"), DNS("vm1.node.cluster.local"), DNS("vm2.node.cluster.local")],
     "no-name": [URI("spiffe://cluster.local/ns/shop/sa/default")],
     "no-id": [DNS("web.shop.workload.cluster.local")],
     "control-plane": [URI("spiffe://cluster.local/ns/meshwright-system/sa/control-plane"), DNS("control-plane")],
-    "foreign-name": [URI("spiffe://cluster.local/ns/far/sa/default"), DNS("web.shop.workload.cluster.local")],
-    "odd-path": [URI("spiffe://cluster.local/ns/shop/sa/../x"), DNS("web.shop.workload.cluster.local")],
+    "foreign-name": [URI("spiffe://cluster.local/ns/far/sa/default"), *sans_of(NODE)[1:]],
+    "odd-path": [URI("spiffe://cluster.local/ns/shop/sa/../x"), *sans_of(NODE)[1:]],
 }
 
 

@@ -20,7 +20,7 @@ from meshwright.ca.authority import Signer, self_signed_root
 from meshwright.ca.issue import issue_svid, read_csr
 from meshwright.ca.keys import new_key
 from meshwright.errors import ConfigError
-from meshwright.model.identity import ProxyId, SpiffeId
+from meshwright.model.identity import Holder, ProxyId, SpiffeId
 from tests.unit.failpoints import crash_at
 
 WEB = ProxyId("web", "shop")
@@ -32,7 +32,7 @@ BUNDLE = SIGNER.certificate.public_bytes(serialization.Encoding.PEM)
 
 def issue(request: credential.KeyRequest, now: datetime = NOW, ttl: timedelta = timedelta(hours=1), proxy: ProxyId = WEB) -> bytes:
     spiffe = SpiffeId("cluster.local", proxy.namespace, "sa")
-    return issue_svid(SIGNER, proxy, spiffe, read_csr(request.csr), ttl=ttl, now=now, random=os.urandom).chain
+    return issue_svid(SIGNER, Holder(proxy, spiffe, "vm1"), read_csr(request.csr), ttl=ttl, now=now, random=os.urandom).chain
 
 
 @pytest.mark.parametrize("year", [2026, 2049, 2051])
@@ -42,7 +42,7 @@ def test_the_life_of_a_certificate(year: int) -> None:
     request = credential.new_key()
     spiffe = SpiffeId("cluster.local", "shop", "sa")
     now = NOW.replace(year=year)
-    issued = issue_svid(root, WEB, spiffe, read_csr(request.csr), ttl=timedelta(hours=1), now=now, random=os.urandom)
+    issued = issue_svid(root, Holder(WEB, spiffe, "vm1"), read_csr(request.csr), ttl=timedelta(hours=1), now=now, random=os.urandom)
     leaf = x509.load_pem_x509_certificate(issued.chain)
     assert life(issued.chain) == (issued.serial, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
     assert life(b"# a comment\n" + issued.chain + BUNDLE).serial == issued.serial

@@ -227,7 +227,8 @@ def test_a_csr_that_asks_for_more_gets_what_is_enrolled() -> None:
 
     extensions = certificate_of(run(walk())).extensions
     names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert [n.value for n in names] == ["spiffe://cluster.local/ns/shop/sa/web-sa", "web.shop.workload.cluster.local"]
+    wanted = ["spiffe://cluster.local/ns/shop/sa/web-sa", "web.shop.workload.cluster.local", "vm1.node.cluster.local"]
+    assert [n.value for n in names] == wanted
     assert extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
 
 

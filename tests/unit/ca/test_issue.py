@@ -18,12 +18,13 @@ from meshwright.ca.authority import Authority, Signer, self_signed_root
 from meshwright.ca.issue import Certificate, issue_server, issue_svid, read_csr
 from meshwright.ca.keys import new_key
 from meshwright.errors import BadRequest, ConfigError, MeshwrightError, Unavailable
-from meshwright.model.identity import ProxyId, SpiffeId
+from meshwright.model.identity import Holder, ProxyId, SpiffeId
 
 from .fakes import NOW, CountingRandom, FakeClock, make_csr, memory_authority
 
 PROXY = ProxyId("web", "shop")
 SPIFFE = SpiffeId("cluster.local", "shop", "web-sa")
+HOLDER = Holder(PROXY, SPIFFE, "vm1")
 RANDOM = CountingRandom()
 DAY = timedelta(days=1)
 
@@ -34,7 +35,7 @@ def authority() -> Authority:
 
 
 def svid(authority: Authority, csr: str, ttl: timedelta = DAY) -> Certificate:
-    return issue_svid(authority.active, PROXY, SPIFFE, read_csr(csr), ttl=ttl, now=NOW, random=RANDOM)
+    return issue_svid(authority.active, HOLDER, read_csr(csr), ttl=ttl, now=NOW, random=RANDOM)
 
 
 def parsed(certificate: Certificate) -> x509.Certificate:
@@ -51,6 +52,7 @@ def test_what_an_svid_says(authority: Authority) -> None:
     assert list(names.value) == [
         x509.UniformResourceIdentifier("spiffe://cluster.local/ns/shop/sa/web-sa"),
         x509.DNSName("web.shop.workload.cluster.local"),
+        x509.DNSName("vm1.node.cluster.local"),
     ]
     constraints = extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical and constraints.value == x509.BasicConstraints(False, None)
@@ -77,10 +79,10 @@ def test_nothing_outlives_the_root() -> None:
     key = new_key()
     root = self_signed_root(key, "cluster.local", now=NOW - timedelta(days=3651, hours=12), random=RANDOM)
     signer = Signer(root, key)
-    issued = issue_svid(signer, PROXY, SPIFFE, read_csr(make_csr()), ttl=DAY, now=NOW, random=RANDOM)
+    issued = issue_svid(signer, HOLDER, read_csr(make_csr()), ttl=DAY, now=NOW, random=RANDOM)
     assert issued.not_after == root.not_valid_after_utc < NOW + DAY
     with pytest.raises(Unavailable):
-        issue_svid(signer, PROXY, SPIFFE, read_csr(make_csr()), ttl=DAY, now=NOW + DAY, random=RANDOM)
+        issue_svid(signer, HOLDER, read_csr(make_csr()), ttl=DAY, now=NOW + DAY, random=RANDOM)
 
 
 def test_a_life_of_nothing_is_refused(authority: Authority) -> None:

@@ -17,7 +17,7 @@ from meshwright.model.identity import ProxyId, SpiffeId
 
 from .fakes import Lab, certificate_of, make_csr
 
-PEER = PeerIdentity(ProxyId("web", "shop"), SpiffeId("cluster.local", "shop", "web-sa"), "10.0.0.1:4711", "1.40.0")
+PEER = PeerIdentity(ProxyId("web", "shop"), SpiffeId("cluster.local", "shop", "web-sa"), "10.0.0.1:4711", "1.40.0", "vm1")
 
 
 def renew(lab: Lab, peer: PeerIdentity = PEER, body: bytes | None = None) -> dict[str, object]:
@@ -31,7 +31,8 @@ def test_the_next_certificate_is_counted() -> None:
     first, second = renew(lab), renew(lab)
     assert set(first) == {"certificate", "bundle", "notBefore", "notAfter"}
     names = certificate_of(second).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert [n.value for n in names] == ["spiffe://cluster.local/ns/shop/sa/web-sa", "web.shop.workload.cluster.local"]
+    wanted = ["spiffe://cluster.local/ns/shop/sa/web-sa", "web.shop.workload.cluster.local", "vm1.node.cluster.local"]
+    assert [n.value for n in names] == wanted
     record = json.loads(lab.store.records["svids/web.shop"].value)
     assert record["count"] == 2 and record["serial"] == f"{certificate_of(second).serial_number:x}"
     assert lab.audit.last["action"] == "renew" and lab.audit.last["serial"] == record["serial"]
@@ -56,6 +57,13 @@ def test_a_damaged_record_stops_nobody() -> None:
     asyncio.run(lab.store.commit([Put("svids/web.shop", b"{")]))
     renew(lab)
     assert json.loads(lab.store.records["svids/web.shop"].value)["count"] == 1
+
+
+def test_the_old_host_of_a_workload_that_moved_is_refused() -> None:
+    lab = Lab()
+    with pytest.raises(Forbidden):
+        renew(lab, peer=PEER._replace(node="vm0"))
+    assert lab.audit.last["reason"] == "NodeOfOther"
 
 
 def test_the_banned_are_refused() -> None:
