@@ -252,27 +252,25 @@ class Subscription:
 
     def _refuse(self, pending: Pending, message: str) -> list[Refused]:
         """The good ones of the response are sent again without the bad; if it can't be said which those are, in halves."""
-        resources = pending.upserts()
-        if not resources:
+        sent = pending.upserts()
+        if not sent:
             return [Refused(None, message, pending.revision)]
-        for later in self.pending:
-            for name, newer in later.upserts().items():
-                if name in resources and resources[name].version != newer.version:
-                    del resources[name]
-        if not resources:
-            return []
-        rare = self.rare = self.rare or Rare()
-        bad = set(resources) if len(resources) == 1 else culprits(message, resources)
+        newer = {name: r.version for later in self.pending for name, r in later.upserts().items()}
+        resources = {name: r for name, r in sent.items() if newer.get(name, r.version) == r.version}
+        guilty = set(sent) if len(sent) == 1 else culprits(message, sent)
         subscribed = {name for name in resources if name in self.names}
-        if not bad:
+        rare = self.rare = self.rare or Rare()
+        if not guilty:
             names = tuple(sorted(subscribed))
             half = len(names) // 2
             rare.groups.extendleft(group for group in (names[half:], names[:half]) if group)
-            return []
+        bad = guilty & resources.keys()
         known = {name for name in bad if rare.refused.get(name) == resources[name].version}
         for name in bad & subscribed:
             rare.refused[name] = resources[name].version
-        rare.stale |= subscribed
+        if guilty:
+            rare.stale |= subscribed
+        self._calm()
         return [Refused(resources[name], message, pending.revision) for name in sorted(bad - known)]
 
     def _restless(self, rare: Rare) -> bool:

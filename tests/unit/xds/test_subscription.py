@@ -211,6 +211,20 @@ def test_a_refused_name_that_is_replaced_already_is_forgotten() -> None:
     assert talk.subscription.rare is None
 
 
+def test_who_is_left_of_a_refused_response_is_not_guilty_for_that() -> None:
+    """The bad one is replaced already when the refusal, which names nobody, comes: the other is sent again, not blamed."""
+    talk = Talk()
+    first = talk.start("a", "b")
+    talk.now += 10
+    second = talk.push((resources(EDS, a="1", b="2"),))
+    assert _names(second) == (["b"], [])
+    assert talk.nack(first, "no") == []
+    again = talk.ack(second)
+    assert _names(again) == (["a"], [])
+    talk.ack(again)
+    assert talk.subscription.current(talk.layers)
+
+
 def test_too_many_names() -> None:
     talk = Talk()
     talk.start(*(f"n{i}" for i in range(MAX_NAMES)))
