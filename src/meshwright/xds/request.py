@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
@@ -47,25 +47,29 @@ def parse(data: bytes) -> Request:
         unsubscribe=_names(message.resource_names_unsubscribe),
         versions=_versions(message.initial_resource_versions) if message.initial_resource_versions else {},
         nonce=message.response_nonce[:64],
-        error=message.error_detail.message[:MAX_MESSAGE] if message.HasField("error_detail") else None,
+        error=_printable(message.error_detail.message[:MAX_MESSAGE]) if message.HasField("error_detail") else None,
         node=message.node.id[: MAX_NAME + 1] if has_node else "",
         envoy_version=_envoy_version(message) if has_node else "",
     )
 
 
-def _names(given: object) -> tuple[str, ...]:
-    names: tuple[str, ...] = tuple(given)  # type: ignore[arg-type]
-    if names:
-        if len(names) > MAX_NAMES:
-            raise Broken(f"more than {MAX_NAMES} names in a request")
-        if max(map(len, names)) > MAX_NAME or not all(names):
-            raise Broken(f"a name is empty or longer than {MAX_NAME}")
+def _printable(text: str) -> str:
+    """What a proxy says is read by people at terminals, for which some characters are orders."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    if len(given) > MAX_NAMES:
+        raise Broken(f"more than {MAX_NAMES} names in a request")
+    names = tuple(given)
+    if names and (max(map(len, names)) > MAX_NAME or not all(names)):
+        raise Broken(f"a name is empty or longer than {MAX_NAME}")
     return names
 
 
 def _versions(given: Mapping[str, str]) -> Mapping[str, str]:
-    versions = dict(given)
-    if len(versions) > MAX_NAMES or max(map(len, versions)) > MAX_NAME:
+    versions = dict(given) if len(given) <= MAX_NAMES else {}
+    if not versions or max(map(len, versions)) > MAX_NAME:
         raise Broken(f"initial_resource_versions has more than {MAX_NAMES} names or one longer than {MAX_NAME}")
     return versions
 
@@ -74,4 +78,4 @@ def _envoy_version(message: DeltaDiscoveryRequest) -> str:
     version = message.node.user_agent_build_version.version
     if version.major_number or version.minor_number:
         return f"{version.major_number}.{version.minor_number}.{version.patch}"
-    return str(message.node.user_agent_version[:32])
+    return _printable(message.node.user_agent_version[:32])
