@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.bench --services S --endpoints E --proxies N [--scoped] [--tls] [--server bare|full] [--json]`
+"""`python -m tests.bench --services S --endpoints E --proxies N [--scoped] [--tls] [--server bare|full] [--json]`, or
+`python -m tests.bench all`.
 
 Starts the server and the fake proxies in processes of their own, connects all at once, changes one endpoint, then one route, a few times.
 Times are from the change (or the start) to the last ACK; CPU is the server's alone; memory is its peak."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -15,8 +17,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench.certificates import write_certificates
+from tests.bench.certificates import sans_of, write_certificates
 from tests.bench.serve import arguments
+
+SHAPES = (
+    "--services 1000 --endpoints 2 --proxies 1000 --server bare",
+    "--services 1000 --endpoints 2 --proxies 1000 --server full",
+    "--services 1000 --endpoints 2 --proxies 1000 --server full --tls",
+    "--services 500 --endpoints 5 --proxies 500 --server full",
+    "--services 1000 --endpoints 2 --proxies 2000 --server full --scoped",
+    "--services 1000 --endpoints 3 --proxies 100 --server full",
+    "--services 10000 --endpoints 3 --proxies 100 --server full",
+)
 
 
 class Process:
@@ -45,11 +57,14 @@ class Process:
 
     def close(self) -> None:
         assert self._child.stdin is not None
+        assert self._child.stdout is not None
         self._child.stdin.close()
         try:
             self._child.wait(10)
         except subprocess.TimeoutExpired:
             self._child.kill()
+            self._child.wait()
+        self._child.stdout.close()
 
 
 def measure(args: Any, certs: str | None) -> dict[str, Any]:
@@ -115,23 +130,37 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def figures(words: list[str]) -> dict[str, Any]:
+    """One measurement, with the options of the command line."""
+    args = _options().parse_args(words)
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.tls:
+            scopes = args.services // 10 if args.scoped else 1
+            nodes = [f"app-{i}.ns-{i % scopes:03d}" for i in range(args.proxies)]
+            write_certificates(Path(scratch), [], odd={node: sans_of(node, host=f"vm-{i}") for i, node in enumerate(nodes)})
+        return measure(args, scratch if args.tls else None)
+
+
+def _options() -> argparse.ArgumentParser:
     parser = arguments()
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--clients", type=int, default=1)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        if args.tls:
-            scopes = args.services // 10 if args.scoped else 1
-            write_certificates(Path(scratch), [f"app-{i}.ns-{i % scopes:03d}" for i in range(args.proxies)])
-        report = measure(args, scratch if args.tls else None)
-    if args.json:
-        print(json.dumps(report))
-        return
-    for key, value in report.items():
-        print(f"{key:14} {value}")
+    return parser
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    runs = [[*shape.split(), *words[1:]] for shape in SHAPES] if words[:1] == ["all"] else [words]
+    for run in runs:
+        report = figures(run)
+        if "--json" in run:
+            print(json.dumps(report), flush=True)
+            continue
+        for key, value in report.items():
+            print(f"{key:14} {value}")
+        print(flush=True)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ class FakeProxy(wire.Connection):
 
     def on_end(self, why: str) -> None:
         if not self.fleet.over:
+            if not self.fleet.lost:
+                print(f"lost {self.node}: {why}", file=sys.stderr, flush=True)
             self.fleet.lost.append(f"{self.node}: {why}")
 
 
