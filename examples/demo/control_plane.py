@@ -27,8 +27,15 @@ class ControlPlane:
         self.host = host
         self.url = str(config["apiUrl"])
         self.token_file = Path(config["tokenFile"])
-        context = ssl.create_default_context(cafile=config["caFile"])
+        self.ca_file = Path(config["caFile"])
+        context = ssl.create_default_context(cafile=str(self.ca_file))
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)).open
+
+    @property
+    def access(self) -> dict[str, str]:
+        """What the `meshwright` command takes from the environment."""
+        files = {"MESHWRIGHT_TOKEN_FILE": str(self.token_file), "MESHWRIGHT_CA_FILE": str(self.ca_file)}
+        return {"MESHWRIGHT_API_URL": self.url} | files
 
     def ask(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> Any:
         """JSON in and out. Raises HTTPError, URLError."""

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from examples.demo import build
-from examples.demo.mesh import HOSTS, Mesh
+from examples.demo.mesh import HOSTS, ROOT, Mesh
 from examples.demo.report import Report
 from rich.console import Console
 
@@ -27,10 +28,18 @@ def can_have_hosts() -> None:
         pytest.skip(reason)
 
 
+def new_home(name: str) -> Path:
+    """An empty directory for the playbooks' logs and the like, which stays there for whoever wonders what happened."""
+    home = ROOT / "build" / "suites" / name
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    return home
+
+
 @pytest.fixture(scope="session")
-def short_lived(can_have_hosts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def short_lived(can_have_hosts: None) -> Iterator[Mesh]:
     """The shop in a mesh whose certificates live for SVID_SECONDS."""
-    home: Path = tmp_path_factory.mktemp("mesh")
+    home = new_home("short-lived")
     report = Report(Console(stderr=True))
     with Lab(HOSTS) as lab:
         ansible = build.prepare(lab, home, report, {"meshwright_svid_ttl": f"{SVID_SECONDS}s"})

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from examples.demo import build, traffic
 from examples.demo.mesh import HOSTS, STRANGER
@@ -13,14 +11,16 @@ from rich.console import Console
 
 from tests.lab.hosts import Lab
 from tests.lab.trace import difference, trace
+from tests.suites.conftest import new_home
 
 pytestmark = pytest.mark.hosts
 
 
-def test_removing_leaves_no_trace(can_have_hosts: None, tmp_path: Path) -> None:
+def test_removing_leaves_no_trace(can_have_hosts: None) -> None:
+    home = new_home("remove")
     report = Report(Console(stderr=True))
     with Lab(HOSTS) as lab:
-        ansible = build.prepare(lab, tmp_path, report)
+        ansible = build.prepare(lab, home, report)
         hosts = [host for host in lab.hosts if host.name != STRANGER]
         before = {host.name: trace(host) for host in hosts}
         build.join(lab, ansible, report)
@@ -29,7 +29,7 @@ def test_removing_leaves_no_trace(can_have_hosts: None, tmp_path: Path) -> None:
         ansible.play("meshwright.mesh.remove").raise_for_failure()
         left = {host.name: difference(before[host.name], trace(host)) for host in hosts}
         assert left == {host.name: [] for host in hosts}
-        assert not list(build.credentials(tmp_path).glob("*"))
+        assert not list(build.credentials(home).glob("*"))
         shop = traffic.get(lab.host("web4"), "nobody", f"http://{lab.host('web3').address}:8082/reviews/1")
         assert shop.body.get("version") == "v1"
         again = ansible.play("meshwright.mesh.remove", "-e", "meshwright_forget=false")  # there is nobody left to tell
