@@ -47,15 +47,15 @@ class Authority:
         )
         self.certificate = builder.sign(self.key, hashes.SHA256())
 
-    def issue(self, account: str, trust_domain: str = "cluster.local") -> Path:
+    def issue(self, account: str, trust_domain: str = "cluster.local", namespace: str = "shop") -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [
-            x509.UniformResourceIdentifier(f"spiffe://{trust_domain}/ns/shop/sa/{account}"),
-            x509.DNSName(f"{account}.shop.workload.{trust_domain}"),
+            x509.UniformResourceIdentifier(f"spiffe://{trust_domain}/ns/{namespace}/sa/{account}"),
+            x509.DNSName(f"{account}.{namespace}.workload.{trust_domain}"),
         ]
         builder = self._builder(x509.Name([]), key.public_key())
         signed = builder.add_extension(x509.SubjectAlternativeName(names), critical=True).sign(self.key, hashes.SHA256())
-        home = self.root / f"{account}-{trust_domain}"
+        home = self.root / (f"{account}-{trust_domain}" if namespace == "shop" else f"{account}-{trust_domain}-{namespace}")
         home.mkdir(parents=True)
         pem = serialization.Encoding.PEM
         (home / "svid.pem").write_bytes(signed.public_bytes(pem))

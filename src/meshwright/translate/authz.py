@@ -15,6 +15,8 @@ from meshwright.model.identity import DEFAULT_TRUST_DOMAIN
 from meshwright.model.meta import Ref, Resource
 from meshwright.model.security import Action, AuthorizationPolicy, Operation, Rule, Source
 
+_PORT = re.compile(r":[0-9]+$")
+
 
 class Chain(NamedTuple):
     """The filter chain that a policy is compiled for: the application's port, and whether requests can be read."""
@@ -77,7 +79,7 @@ def _policy(rule: Rule, action: Action, chain: Chain) -> Any:
         return None
     policy = rbac_pb2.Policy()
     for operation in here or [Operation()]:
-        policy.permissions.add().CopyFrom(_permission(operation, chain))
+        policy.permissions.add().CopyFrom(_permission(operation, chain, denies=action is Action.DENY))
     for source in [item.source for item in rule.from_] or [Source()]:
         policy.principals.add().CopyFrom(_principal(source, chain.trust_domain))
     return policy
@@ -105,12 +107,13 @@ def _on_port(operation: Operation, target: int) -> bool:
 # -- what is asked for ---------------------------------------
 
 
-def _permission(operation: Operation, chain: Chain) -> Any:
+def _permission(operation: Operation, chain: Chain, *, denies: bool) -> Any:
     rules: list[Any] = []
     if chain.http:
+        # What is matched in order to refuse is matched in every spelling, what in order to let pass only as written.
         for values, make, negative in (
-            (operation.hosts, _host, False),
-            (operation.not_hosts, _host, True),
+            (operation.hosts, _any_spelling if denies else _host, False),
+            (operation.not_hosts, _host if denies else _any_spelling, True),
             (operation.methods, _method, False),
             (operation.not_methods, _method, True),
             (operation.paths, _path, False),
@@ -129,6 +132,17 @@ def _permission(operation: Operation, chain: Chain) -> Any:
 
 def _host(value: str) -> Any:
     return _header(":authority", value, ignore_case=True)
+
+
+def _any_spelling(value: str) -> Any:
+    """Also with a port or the dot of the root behind it, which callers add as they like and which change nothing."""
+    if value.endswith("*") or _PORT.search(value):
+        return _host(value)
+    made = rbac_pb2.Permission()
+    made.header.name = ":authority"
+    start = ".*" if value.startswith("*") else ""
+    made.header.string_match.CopyFrom(_regex(f"(?i){start}{re.escape(value.removeprefix('*'))}\\.?(:[0-9]*)?"))
+    return made
 
 
 def _method(value: str) -> Any:

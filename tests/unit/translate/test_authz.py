@@ -104,7 +104,10 @@ def test_operations_are_alternatives_and_what_one_says_holds_together() -> None:
     operation = {"hosts": ["A.example"], "methods": ["GET", "P*"], "notPaths": ["/admin*"]}
     permissions = asked(operation)
     hosts, methods, paths = permissions[0]["andRules"]["rules"]
-    assert hosts["orRules"]["rules"][0]["header"] == {"name": ":authority", "stringMatch": {"exact": "A.example", "ignoreCase": True}}
+    assert hosts["orRules"]["rules"][0]["header"] == {
+        "name": ":authority",
+        "stringMatch": {"safeRegex": {"regex": "(?i)A\\.example\\.?(:[0-9]*)?"}},
+    }
     assert [m["header"]["stringMatch"] for m in methods["orRules"]["rules"]] == [{"exact": "GET"}, {"prefix": "P"}]
     assert paths["notRule"]["orRules"]["rules"][0] == {"urlPath": {"path": {"prefix": "/admin"}}}
 
