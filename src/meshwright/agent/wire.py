@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from meshwright.model.wire import delimited, varint
+
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 (a type, not a password)
 _NODE_EXTENSIONS = 9
 
@@ -67,22 +69,6 @@ class Response:
 
 
 # Writing
-
-
-def varint(number: int) -> bytes:
-    """Unsigned, as protobuf writes it."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def delimited(number: int, payload: bytes | str) -> bytes:
-    """A length-delimited field."""
-    data = payload.encode() if isinstance(payload, str) else payload
-    return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def encode_request(request: Request) -> bytes:

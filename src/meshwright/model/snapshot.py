@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from meshwright.model.meta import Ref
+from meshwright.model.wire import delimited
 
 
 class TypeUrl(enum.Enum):
@@ -21,19 +22,6 @@ class TypeUrl(enum.Enum):
     NAMES = "type.googleapis.com/meshwright.v1.Names"
 
     __hash__ = object.__hash__  # a key of many small tables; enum's own is several times slower
-
-
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 
 class XdsResource:
@@ -49,8 +37,8 @@ class XdsResource:
         self.body = body
         self.version = hashlib.sha256(body).hexdigest()[:16]
         self.origins = origins
-        any_message = _field(1, type.value.encode()) + _field(2, body)
-        self.frame = _field(2, _field(3, name.encode()) + _field(1, self.version.encode()) + _field(2, any_message))
+        any_message = delimited(1, type.value) + delimited(2, body)
+        self.frame = delimited(2, delimited(3, name) + delimited(1, self.version) + delimited(2, any_message))
 
     def __repr__(self) -> str:
         return f"XdsResource({self.type.name}, {self.name!r}, {self.version})"

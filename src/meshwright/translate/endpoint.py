@@ -14,7 +14,8 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from meshwright.model.meta import Ref
 from meshwright.model.service import Endpoint
 from meshwright.model.snapshot import TypeUrl, XdsResource
-from meshwright.translate.wire import field, octets
+from meshwright.model.wire import delimited
+from meshwright.translate.wire import octets
 
 Labels = tuple[tuple[str, str], ...]
 Place = tuple[str, str, int, int]  # locality, address, port, weight (0: as any other)
@@ -50,11 +51,11 @@ def load_assignment(cluster: str, where: tuple[Place, ...], origins: tuple[Ref, 
 
 
 def _body(cluster: str, where: tuple[Place, ...]) -> bytes:
-    parts = [field(1, cluster.encode())]
+    parts = [delimited(1, cluster.encode())]
     for locality, members in groupby(where, key=lambda place: place[0]):
-        head = field(1, _locality(locality)) if locality else b""
-        instances = b"".join(field(2, _instance(address, port, weight)) for _, address, port, weight in members)
-        parts.append(field(2, head + instances))
+        head = delimited(1, _locality(locality)) if locality else b""
+        instances = b"".join(delimited(2, _instance(address, port, weight)) for _, address, port, weight in members)
+        parts.append(delimited(2, head + instances))
     return b"".join(parts)
 
 

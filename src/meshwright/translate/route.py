@@ -15,9 +15,10 @@ from meshwright.model.duration import Duration
 from meshwright.model.meta import Ref
 from meshwright.model.networking import HTTPRetry, HTTPRoute
 from meshwright.model.snapshot import TypeUrl, XdsResource
+from meshwright.model.wire import delimited
 from meshwright.translate import match, names
 from meshwright.translate.view import ServiceView, Upstream, upstream
-from meshwright.translate.wire import field, octets, packed
+from meshwright.translate.wire import octets, packed
 
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 _ATTEMPTS = 2
@@ -42,19 +43,19 @@ def virtual_host(view: ServiceView, port: int) -> HostPart:
         route.match.prefix = "/"
         route.route.cluster = str(names.OutboundCluster(port, "", host))
         route.route.timeout.SetInParent()
-        return HostPart(field(2, octets(made)), (view.service.owner,))
+        return HostPart(delimited(2, octets(made)), (view.service.owner,))
     home = view.http.metadata.namespace
     for index, rule in enumerate(view.http.spec.http):
         label = names.RuleName(home, view.http.metadata.name, rule.name or str(index))
         if _add_routes(made, view, (rule, label), port):
             break
-    return HostPart(field(2, octets(made)), (view.http.ref, view.service.owner))
+    return HostPart(delimited(2, octets(made)), (view.http.ref, view.service.owner))
 
 
 def route_configuration(name: str, parts: Iterable[HostPart]) -> XdsResource:
     """The parts in this order, then the virtual host that refuses every other name (REGISTRY_ONLY). Nothing is serialised again."""
     parts = [part for part in parts if part.body]
-    body = b"".join((field(1, name.encode()), *(part.body for part in parts), *_ending()))
+    body = b"".join((delimited(1, name.encode()), *(part.body for part in parts), *_ending()))
     # VirtualServices first, then the owners: the most specific first.
     rules = {part.origins[0]: None for part in parts if len(part.origins) > 1}
     owners = {part.origins[-1]: None for part in parts}
@@ -149,4 +150,4 @@ def _ending() -> tuple[bytes, ...]:
     tail = route_pb2.RouteConfiguration(ignore_port_in_host_matching=True)
     # A route may name a cluster that comes later, or one that is not there (see _action).
     tail.validate_clusters.SetInParent()
-    return field(2, octets(block)), octets(tail)
+    return delimited(2, octets(block)), octets(tail)

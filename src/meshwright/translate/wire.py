@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Protobuf on the wire: a message may be put together from ready-made field bytes, which is how the big ones are made without reading
-and writing again the parts that did not change. And how messages of ours become bytes: always the same ones."""
+"""How messages of ours become bytes: always the same ones."""
 
 from __future__ import annotations
 
@@ -11,20 +10,6 @@ from google.protobuf.message import Message
 
 from meshwright.model.meta import Ref
 from meshwright.model.snapshot import TypeUrl, XdsResource
-
-
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def field(number: int, payload: bytes) -> bytes:
-    """A field of wire type 2: a message, a string, bytes."""
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 def octets(message: Message) -> bytes:

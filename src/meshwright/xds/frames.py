@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 from meshwright.model.snapshot import ResourceSet, TypeUrl, XdsResource
+from meshwright.model.wire import delimited
 
 Layers = tuple[ResourceSet, ...]
 DEFAULT_BUDGET = 48 * 1024 * 1024
@@ -21,21 +22,7 @@ _ONCE = 4_096
 _Key = tuple[int, int, int]
 
 
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def _text(tag: bytes, text: str) -> bytes:
-    data = text.encode()
-    return tag + _varint(len(data)) + data
-
-
-_TYPE_FIELD = {type: _text(b"\x22", type.value) for type in TypeUrl}
+_TYPE_FIELD = {type: delimited(4, type.value) for type in TypeUrl}
 
 
 class Names:
@@ -100,11 +87,11 @@ class Part:
 
 
 def header(type: TypeUrl, nonce: str, revision: int) -> bytes:
-    return b"".join((_text(b"\x0a", str(revision)), _TYPE_FIELD[type], _text(b"\x2a", nonce)))
+    return b"".join((delimited(1, str(revision)), _TYPE_FIELD[type], delimited(5, nonce)))
 
 
 def removals(names: Iterable[str]) -> bytes:
-    return b"".join(_text(b"\x32", name) for name in names)
+    return b"".join(delimited(6, name) for name in names)
 
 
 class Frames:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from meshwright.agent import wire
 from meshwright.agent.session import NAMES, Cache, Session
+from meshwright.model.wire import delimited
 
 CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-NODE = wire.Node("web.shop", wire.delimited(1, "web.shop"))
+NODE = wire.Node("web.shop", delimited(1, "web.shop"))
 NACK = wire.status(13, "no")
 
 

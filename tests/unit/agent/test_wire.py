@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshwright.agent import wire
+from meshwright.model.wire import varint
 
 TEXT = st.text(max_size=30)
 TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -88,7 +89,7 @@ def test_a_status() -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_varints(number: int) -> None:
-    assert wire._varint(wire.varint(number), 0) == (number, len(wire.varint(number)))
+    assert wire._varint(varint(number), 0) == (number, len(varint(number)))
 
 
 @given(st.binary(max_size=200))
