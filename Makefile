@@ -32,8 +32,8 @@ demo: $(READY)  ## a mesh of test hosts with real Envoys, shown and measured (KE
 golden: $(READY)  ## rewrites the golden files (look at the diff)
 	@GOLDEN_REWRITE=1 $(PY) -m pytest tests/golden
 
-bench: $(READY)  ## the measured figures
-	@$(PY) -m pytest tests/bench -s
+bench: $(READY)  ## the control plane against fake proxies: times, CPU, memory, bytes (ten minutes; wants a quiet machine)
+	@$(PY) -m tests.bench all
 
 proof: $(READY)  ## the suites at full length, hours in places
 	@PROOF=1 $(PY) -m tests.run proof

@@ -21,9 +21,14 @@ from tests.bench.certificates import sans_of, write_certificates
 from tests.bench.serve import arguments
 
 SHAPES = (
+    "--services 100 --endpoints 2 --proxies 100 --server bare",
+    "--services 100 --endpoints 2 --proxies 100 --server full",
+    "--services 100 --endpoints 2 --proxies 100 --server full --scoped",
     "--services 1000 --endpoints 2 --proxies 1000 --server bare",
     "--services 1000 --endpoints 2 --proxies 1000 --server full",
     "--services 1000 --endpoints 2 --proxies 1000 --server full --tls",
+    "--services 1000 --endpoints 2 --proxies 1000 --server bare --scoped",
+    "--services 1000 --endpoints 2 --proxies 1000 --server full --scoped",
     "--services 500 --endpoints 5 --proxies 500 --server full",
     "--services 1000 --endpoints 2 --proxies 2000 --server full --scoped",
     "--services 1000 --endpoints 3 --proxies 100 --server full",
