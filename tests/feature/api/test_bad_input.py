@@ -173,8 +173,8 @@ def raw(mesh: Mesh, data: bytes) -> bytes:
     """What comes back for these bytes until the server closes."""
     answer = b""
     with mesh.tls_socket() as tls:
-        tls.sendall(data)
         try:
+            tls.sendall(data)
             while chunk := tls.recv(65536):
                 answer += chunk
         except (ConnectionResetError, ssl.SSLError):

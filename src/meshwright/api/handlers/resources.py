@@ -13,6 +13,7 @@ from starlette.responses import Response
 from meshwright.api.answers import error_answer, json_answer, write_headers
 from meshwright.api.auth import rfc3339
 from meshwright.api.call import Call
+from meshwright.api.reach import refuse_reach
 from meshwright.api.stored import Target, answer_of, document_of, missing, shown, target_of
 from meshwright.api.write import commit
 from meshwright.errors import BadRequest, Conflict, Invalid, Violation
@@ -155,6 +156,7 @@ async def _write(call: Call, target: Target, make: Make) -> Response:
         step = _step(document, record)
         if step.same and record is not None:
             return json_answer(answer_of(call, target, record), headers=write_headers(record.revision, changed=False))
+        refuse_reach(call, step.resource, step.previous)
         try:
             return await _store(call, target, step)
         except Conflict:
