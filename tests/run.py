@@ -142,7 +142,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _last(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][-110:] if lines else ""
+    return lines[-1][:110] if lines else ""
 
 
 def _summary(log: Path) -> str:
