@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives import serialization
 
 from meshwright.api.app import build
 from meshwright.api.audit import AuditLog
-from meshwright.api.auth import TokenGrant, create_api_token
+from meshwright.api.auth import API_PREFIX, TokenGrant, new_token, store_api_token, token_key
 from meshwright.api.call import Parts
 from meshwright.api.policy import Role
 from meshwright.api.server import ApiServer, listen
 from meshwright.api.tls import ServerTls as ApiTls
-from meshwright.ca.attest.limit import Rate
+from meshwright.ca.attest.limit import Rate, SourceLimit
 from meshwright.ca.authority import Authority
 from meshwright.ca.issue import issue_server
 from meshwright.ca.keys import DiskKeys, new_key, private_directory, write_private
@@ -37,10 +37,11 @@ from meshwright.config import Settings
 from meshwright.control.controller import Controller, Options
 from meshwright.control.holdoff import HoldOff
 from meshwright.control.ports import PeerIdentity
-from meshwright.errors import MeshwrightError
+from meshwright.errors import Limited, MeshwrightError
 from meshwright.model.identity import ProxyId
 from meshwright.model.proxy import Node, Proxy
 from meshwright.model.tables import MeshSettings
+from meshwright.store.base import Store
 from meshwright.store.sqlite import SqliteStore
 from meshwright.xds.server import DiscoveryServer, Limits, ServerTls
 
@@ -49,6 +50,7 @@ RENEW_METHOD = "/meshwright.v1.Certificates/Renew"
 # The control plane's own certificate: short enough that a stolen one dies, renewed at half-life like everybody's.
 SERVER_TTL = timedelta(days=7)
 DISCOVERY_GRACE = 1.0
+DENIALS = Rate(1.0, 20)
 
 
 class Pair(NamedTuple):
@@ -166,7 +168,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
     store = await SqliteStore.open(settings.data_dir / "store.db")
     audit = AuditLog(settings.data_dir / "audit.log", clock)
     try:
-        await _admin_token(store, clock, settings.data_dir)
+        await admin_token(store, clock, settings.data_dir)
         mesh = MeshSettings(settings.trust_domain, settings.domain, settings.root_namespace)
         controller = Controller(store, clock, mesh, Options(hold_off=HoldOff(settings.hold_off, settings.hold_off_max)))
         credentials = Credentials(authority, settings, clock)
@@ -194,7 +196,13 @@ def _discovery(settings: Settings, clock: Clock, controller: Controller, service
     limits = settings.limits
     rate = limits.discovery_accepts_per_second
 
+    denials = SourceLimit(clock, DENIALS)
+
     def denied(address: str, claimed: str, reason: str) -> None:
+        try:
+            denials.take(address.rpartition(":")[0])
+        except Limited:
+            return  # the log has it; a stranger must not fill the disk of the audit
         services.audit({"action": "discovery", "outcome": "refused", "reason": reason, "proxy": claimed, "source": address})
 
     renewal = Renewal(services)
@@ -250,15 +258,23 @@ async def _renewal(credentials: Credentials) -> None:
             log.error("serve.certificate_not_renewed", reason=str(error))
 
 
-async def _admin_token(store: SqliteStore, clock: Clock, data_dir: Path) -> None:
-    """`admin.token` at the first start: the way in for whoever is root on this host."""
-    path = data_dir / "admin.token"
+async def admin_token(store: Store, clock: Clock, data_dir: Path) -> None:
+    """`admin.token` at the first start: the way in for whoever is root on this host. A draft of it is on the disk before the store has it,
+    so that a crash in between locks nobody out."""
+    path, draft = data_dir / "admin.token", data_dir / "admin.token.draft"
+    if draft.exists():
+        known = await store.get(token_key(draft.read_text(encoding="ascii").strip()))
+        if known is not None and not path.exists():
+            draft.rename(path)
+        else:
+            draft.unlink()
     records, _ = await store.list("tokens/")
     if path.exists() or records:
         return
-    grant = TokenGrant("admin", (Role.MESH_ADMIN, Role.SECURITY_ADMIN))
-    token = await create_api_token(store, clock, grant, os.urandom)
-    write_private(path, token.encode() + b"\n")
+    token = new_token(API_PREFIX, os.urandom)
+    write_private(draft, token.encode() + b"\n")
+    await store_api_token(store, clock, TokenGrant("admin", (Role.MESH_ADMIN, Role.SECURITY_ADMIN)), token)
+    draft.rename(path)
 
 
 def _host(bind: str) -> str:

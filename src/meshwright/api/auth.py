@@ -120,10 +120,17 @@ class TokenGrant(NamedTuple):
 
 
 async def create_api_token(store: Store, clock: Clock, grant: TokenGrant, random_bytes: Callable[[int], bytes]) -> str:
-    """Stores a new API token and returns it: how the composition root makes `admin.token` at the first start."""
+    """Stores a new API token and returns it."""
     token = new_token(API_PREFIX, random_bytes)
+    await store_api_token(store, clock, grant, token)
+    return token
+
+
+async def store_api_token(store: Store, clock: Clock, grant: TokenGrant, token: str) -> None:
+    """Makes `token` good. Its id is taken from its hash, which says nothing of it."""
+    key = token_key(token)
     record = TokenRecord(
-        id=random_bytes(8).hex(),
+        id=key.rpartition("/")[2][:16],
         kind="api",
         created_at=rfc3339(clock.now()),
         expires_at="" if grant.ttl is None else expiry(clock, grant.ttl),
@@ -131,5 +138,4 @@ async def create_api_token(store: Store, clock: Clock, grant: TokenGrant, random
         roles=tuple(role.value for role in grant.roles),
         namespaces=grant.namespaces,
     )
-    await store.commit([Put(token_key(token), msgspec.json.encode(record), expected=0)])
-    return token
+    await store.commit([Put(key, msgspec.json.encode(record), expected=0)])

@@ -27,6 +27,8 @@ from meshwright.store.base import Delete, Put, Record, Store
 
 MAX_BODY = 64 * 1024
 _COMMIT_ATTEMPTS = 10
+# Of one proxy: each costs a signature, a write and a line in the audit, and an honest one comes once in half a certificate's life.
+RENEWALS = Rate(1.0, 10)
 Audit = Callable[[Mapping[str, object]], None]
 """Takes one event: `action` (attest, renew), `outcome` (issued, refused), `reason` (one word, when refused) and what is known of node,
 proxy, source, serial, spiffeId, tokenId. If it raises, nothing is handed out."""
@@ -160,13 +162,15 @@ class Attestation:
 class Renewal:
     """A proxy that has a certificate gets the next one."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, rate: Rate = RENEWALS) -> None:
         self._services = services
+        self._limit = SourceLimit(services.clock, rate)
 
     async def renew(self, peer: PeerIdentity, body: bytes) -> bytes:
         """`{"csr"}` -> `{"certificate", "bundle", "notBefore", "notAfter"}`, JSON. `peer` was proven by its certificate.
 
-        Errors: TooLarge, BadRequest, Forbidden (not enrolled any more, banned, moved to another node, or of another trust domain)."""
+        Errors: Limited, TooLarge, BadRequest, Forbidden (not enrolled, banned, moved to another node, or of another trust domain)."""
+        self._limit.take(str(peer.proxy))
         event: dict[str, object] = {"action": "renew", "proxy": str(peer.proxy), "source": peer.address}
         try:
             holder = self._holder(peer)

@@ -24,6 +24,12 @@ from meshwright.xds.subscription import Broken
 log = structlog.get_logger(__name__)
 WRITE_PATIENCE = 60.0
 _LOG_INTERVAL = 1.0
+# What a client may make us read: so much at once, so much a second; beyond that it is read later. In bytes; a request and a name have a
+# price of their own.
+READ_BURST = 8 * 1024 * 1024
+READ_RATE = 1024 * 1024
+_REQUEST_PRICE = 1024
+_NAME_PRICE = 64
 
 
 class Context(Protocol):
@@ -71,6 +77,7 @@ class Stream:
         "_frames",
         "_logged",
         "_outbox",
+        "_paid",
         "_reader",
         "_session",
         "_started",
@@ -97,6 +104,7 @@ class Stream:
         self._wake: float | None = None
         self._writing: float | None = None
         self._started = clock.monotonic()
+        self._paid = self._started - READ_BURST / READ_RATE
         self._end: Ended | None = None
         self._logged: dict[TypeUrl, float] = {}
 
@@ -185,6 +193,7 @@ class Stream:
                     break
                 self._counters.requests += 1
                 request = parse(data)
+                await self._pay(len(data), request)
                 if request.error is not None:
                     self._log_nack(request)
                 if request.node and request.node != str(self.peer.proxy):
@@ -199,6 +208,14 @@ class Stream:
         except Exception as e:  # noqa: BLE001 - gRPC raises several kinds when the client has gone; whatever it is, it ends this stream only
             log.info("xds.read_failed", node=str(self.peer.proxy), error=type(e).__name__)
             self.end(Ended(grpc.StatusCode.INTERNAL, "reading failed"))
+
+    async def _pay(self, size: int, request: Request) -> None:
+        """Who talks without end waits, and costs others nothing."""
+        names = len(request.subscribe) + len(request.unsubscribe) + len(request.versions)
+        now = self._clock.monotonic()
+        self._paid = max(self._paid, now - READ_BURST / READ_RATE) + (size + _REQUEST_PRICE + _NAME_PRICE * names) / READ_RATE
+        if self._paid > now:
+            await asyncio.sleep(self._paid - now)
 
     async def _write(self) -> None:
         while True:

@@ -408,7 +408,7 @@ def test_mutated_requests_get_nothing(changes: dict[str, object]) -> None:
     async def walk() -> object:
         good = await request_for(lab, attestation)
         changed = {**good, **changes}
-        if changed == good or {**changed, "token": ""} == good:
+        if {**changed, "token": ""} == {**good, "token": ""}:  # of which this method makes no use
             return None
         return await attestation.attest(changed, "10.0.0.1")
 
