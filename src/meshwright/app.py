@@ -140,6 +140,8 @@ def configure_logs(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    # Its warnings are about what strangers send, a line for each.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 async def _until_signal(settings: Settings) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import click
@@ -18,6 +19,8 @@ from meshwright.errors import ConfigError
 @click.option("--check", "check_only", is_flag=True, help="Read the settings and end.")
 def serve(path: Path, check_only: bool) -> None:
     """Run the control plane until it is told to end."""
+    # gRPC reads this when it is imported; else it writes a line for each handshake that a stranger breaks off.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         settings = config.load(path)
         if not check_only:
