@@ -23,7 +23,7 @@ check: $(READY)  ## style, types, layers, unit and golden tests: under 3 minutes
 lint: $(READY)  ## style, types, layers, ansible-lint, ansible-test sanity on the built collection
 	@$(PY) -m tests.run lint
 
-test: $(READY)  ## everything that this machine can run, with a table at the end (45 minutes on two cores)
+test: $(READY)  ## everything that this machine can run, with a table at the end (about 20 minutes on two cores)
 	@$(PY) -m tests.run all
 
 demo: $(READY)  ## a mesh of test hosts with real Envoys, shown and measured (KEEP=1 leaves it running)
@@ -35,7 +35,7 @@ golden: $(READY)  ## rewrites the golden files (look at the diff)
 bench: $(READY)  ## the control plane against fake proxies: times, CPU, memory, bytes (ten minutes; wants a quiet machine)
 	@$(PY) -m tests.bench all
 
-proof: $(READY)  ## the suites at full length, hours in places
+proof: $(READY)  ## attacks and suites at full length, the demo, the benchmark; the page is kept in docs/proof (an hour; wants a quiet machine)
 	@PROOF=1 $(PY) -m tests.run proof
 
 clean:  ## build output and leftovers of test hosts; not .venv, not the cache

@@ -20,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests import proof
 from tests.lab import machine
 from tests.lab.envoy import envoy_binary
 
@@ -87,7 +88,10 @@ PARTS = (
     Part("envoy", SLOW, (pytest("tests", "-m", "envoy and not hosts"),), an_envoy, 1200),
     Part("ansible-lint", LINT, ((sys.executable, "-m", "tests.sanity", "lint"),)),
     Part("ansible-test", LINT, ((sys.executable, "-m", "tests.sanity", "sanity"),), seconds=1500),
+    Part("attack", PROOF, (pytest("tests/feature/attack"),), an_envoy, 3600),
+    Part("demo", PROOF, ((sys.executable, "-m", "examples.demo"),), hosts, 3600),
     Part("hosts", SLOW | PROOF, (pytest("tests", "-m", "hosts"),), hosts, 4 * 3600),
+    Part("bench", PROOF, ((sys.executable, "-m", "tests.bench", "all"),), seconds=3600),
 )
 
 
@@ -180,6 +184,9 @@ def main(words: list[str]) -> int:
             print(f"  {part.name} failed; all of it: {log.relative_to(ROOT)}", flush=True)
     (OUTPUT / "report.json").write_text(json.dumps([asdict(one) for one in outcomes], indent=2) + "\n")
     console.print(table(outcomes))
+    if words[0] == "proof":
+        rows = [(one.name, one.state, one.seconds, one.note) for one in outcomes]
+        print(f"kept in {proof.keep(rows, OUTPUT, ROOT / 'build' / 'demo-report.json').relative_to(ROOT)}")
     return 1 if any(one.state == "failed" for one in outcomes) else 0
 
 
