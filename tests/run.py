@@ -95,13 +95,13 @@ PARTS = (
 )
 
 
-def run(part: Part) -> Outcome:
-    """Runs the commands of one part until one fails."""
+def run(part: Part, output: Path = OUTPUT) -> Outcome:
+    """Runs the commands of one part until one fails; the log goes into `output`."""
     begun = time.monotonic()
     reason = part.needs()
     if reason:
         return Outcome(part.name, "skipped", 0.0, reason)
-    log = OUTPUT / f"{part.name}.log"
+    log = output / f"{part.name}.log"
     log.write_bytes(b"")
     for command in part.commands:
         status = _run(part, command, log)
