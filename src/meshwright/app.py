@@ -47,8 +47,9 @@ from meshwright.xds.server import DiscoveryServer, Limits, ServerTls
 
 log = structlog.get_logger(__name__)
 RENEW_METHOD = "/meshwright.v1.Certificates/Renew"
-# The control plane's own certificate: short enough that a stolen one dies, renewed at half-life like everybody's.
-SERVER_TTL = timedelta(days=7)
+# The control plane's own certificate. gRPC exchanges it without a lock, so this is not done more often than it must: a key that was stolen
+# from this host comes with the CA's, which a shorter life would not mend.
+SERVER_TTL = timedelta(days=90)
 DISCOVERY_GRACE = 1.0
 DENIALS = Rate(1.0, 20)
 

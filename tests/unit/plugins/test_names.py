@@ -63,6 +63,7 @@ def machine(tmp_path: Path) -> Machine:
         "instances": {"reviews-web1.shop": "127.240", "ratings-web1.shop": "127.241"},
         "domains": ["mesh", "svc.cluster.local", "svc"],
         "outside": ["api.example.org", "*.example.net"],
+        "reserved": ["cp", "cp.shop.mesh"],
     }
     (tmp_path / "etc/meshwright/names.json").write_text(json.dumps(settings))
     return Machine(tmp_path)
@@ -138,6 +139,13 @@ def test_short_names_in_the_own_namespace(machine: Machine) -> None:
     machine.agent_writes("reviews-web1.shop", "127.240.0.1 a.shop.mesh a.shop.svc.cluster.local a.shop.svc a.shop a\n")
     machine.run()
     assert [line.split()[1] for line in block_of(machine.hosts)] == ["a", "a.shop", "a.shop.mesh", "a.shop.svc", "a.shop.svc.cluster.local"]
+
+
+def test_a_service_never_takes_the_name_of_the_control_plane(machine: Machine) -> None:
+    machine.agent_writes("reviews-web1.shop", "127.240.0.1 cp cp.shop cp.shop.mesh\n127.240.0.1 reviews\n")
+    machine.run()
+    names = {line.split()[1] for line in block_of(machine.hosts)}
+    assert names == {"cp.shop", "reviews"}
 
 
 def test_declared_names_outside_of_the_mesh(machine: Machine) -> None:
