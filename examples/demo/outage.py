@@ -13,7 +13,7 @@ AWAY_SECONDS = 10.0
 BACK_SECONDS = 60.0
 
 
-def check(mesh: Mesh, away: float = AWAY_SECONDS) -> None:
+def check(mesh: Mesh, away: float) -> None:
     mesh.report.title("The control plane dies")
     before = {name: envoy_stats.churn(mesh.host(name), WORKLOADS[name].proxy_id) for name in WORKLOADS}
     host = mesh.control_plane.host
