@@ -85,12 +85,13 @@ PARTS = (
     Part("unit", TESTS, (pytest("tests/unit", "-n", "2", "-m", "not envoy and not hosts"),)),
     Part("golden", TESTS, (pytest("tests/golden", "-m", "not envoy and not hosts"),)),
     Part("feature", SLOW, (pytest("tests/feature", "-m", "not envoy and not hosts"),), seconds=900),
+    Part("bench-small", SLOW, (pytest("tests/bench"),)),
     Part("envoy", SLOW, (pytest("tests", "-m", "envoy and not hosts"),), an_envoy, 1200),
     Part("ansible-lint", LINT, ((sys.executable, "-m", "tests.sanity", "lint"),)),
     Part("ansible-test", LINT, ((sys.executable, "-m", "tests.sanity", "sanity"),), seconds=1500),
     Part("attack", PROOF, (pytest("tests/feature/attack"),), an_envoy, 3600),
     Part("demo", PROOF, ((sys.executable, "-m", "examples.demo"),), hosts, 3600),
-    Part("hosts", SLOW | PROOF, (pytest("tests", "-m", "hosts"),), hosts, 4 * 3600),
+    Part("hosts", SLOW | PROOF, (pytest("-vv", "tests", "-m", "hosts"),), hosts, 4 * 3600),
     Part("bench", PROOF, ((sys.executable, "-m", "tests.bench", "all"),), seconds=3600),
 )
 
