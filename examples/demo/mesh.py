@@ -14,7 +14,8 @@ from examples.demo.playbook import Ansible
 from examples.demo.report import Report
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOP = ROOT / "examples" / "shop"
+SHOP = ROOT / "playbooks" / "files" / "shop"
+INVENTORY = ROOT / "examples" / "shop" / "inventory.yml"
 NAMESPACE = "shop"
 TRUST_DOMAIN = "cluster.local"
 CONTROL_PLANE = "mesh"

@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
     def caller(self) -> str | None:
         """The SPIFFE ID of who calls, as this host's Envoy took it from the client's certificate."""
         for element in self.headers.get("x-forwarded-client-cert", "").split(";"):
-            key, _, value = element.partition("=")
+            key, _equals, value = element.partition("=")
             if key.lower() == "uri":
                 return value
         return None

@@ -16,7 +16,7 @@ class Reviews(Handler):
     service = "reviews"
 
     def answer(self, path: str) -> dict[str, Any] | None:
-        kind, _, item = path.strip("/").partition("/")
+        kind, _slash, item = path.strip("/").partition("/")
         if kind != "reviews" or item not in TEXTS:
             return None
         return {"text": TEXTS[item]} | ({"stars": STARS[item]} if self.version == "v2" else {})
