@@ -95,7 +95,7 @@ def _say_how_to_look(console: Console, lab: Lab, mesh: Mesh | None) -> None:
         access = " ".join(f"{key}={value}" for key, value in mesh.control_plane.access.items())
         lines += [
             f"export {access}",
-            f"{os.path.relpath(ROOT / '.venv/bin/meshwright')} proxies        # and: get vs -A; proxy frontend-web1.shop; audit",
+            f"{os.path.relpath(ROOT / '.venv/bin/meshwright')} proxies        # and: get vs -A; proxy frontend-web1.shop",
             "curl -s http://127.0.0.1:8080/        # on web1, as root: the shop's page",
         ]
     lines.append(f"{os.path.relpath(sys.executable)} -m tests.lab down {lab.slot.number}        # ends it")

@@ -263,6 +263,21 @@ def standing_refusals(outcomes: list[Outcome]) -> list[dict[str, t.Any]]:
     return found
 
 
+def look_again(client: ApiClient, outcomes: list[Outcome]) -> list[Outcome]:
+    """What changed, as it is now that the proxies have answered: documents stored together may refer to each other."""
+    return [one._replace(after=client.find(one.document.path) or one.after) if one.after and one.changed else one for one in outcomes]
+
+
+def warnings(outcomes: list[Outcome]) -> list[str]:
+    """What is stored and yet leads nowhere: a host or subset that is not there, a document that another one stands before."""
+    found = []
+    for outcome in outcomes:
+        for condition in ((outcome.after or {}).get("status") or {}).get("conditions") or []:
+            if condition.get("type") in ("Accepted", "ResolvedRefs") and condition.get("status") == "False":
+                found.append("%s: %s" % (outcome.document.label, condition.get("message") or condition.get("reason")))
+    return found
+
+
 def wait(client: ApiClient, module: AnsibleModule, outcomes: list[Outcome], result: dict[str, t.Any]) -> None:
     """Adds `rollout`, and what makes the task fail."""
     rollout = wait_for_rollouts(client, [one.revision for one in outcomes if one.revision], module.params["wait_timeout"])
@@ -283,6 +298,13 @@ def wait(client: ApiClient, module: AnsibleModule, outcomes: list[Outcome], resu
 def apply(client: ApiClient, module: AnsibleModule) -> dict[str, t.Any]:
     documents = given_documents(module)
     outcomes = carry_out(client, module, documents)
+    waited: dict[str, t.Any] = {}
+    if module.params["wait"] and not module.check_mode:
+        wait(client, module, outcomes, waited)
+        outcomes = look_again(client, outcomes)
+    # In check mode one of several documents does not know of the others yet.
+    for warning in warnings(outcomes) if len(documents) == 1 or not module.check_mode else []:
+        module.warn(warning)
     result: dict[str, t.Any] = {
         "changed": any(outcome.changed for outcome in outcomes),
         "revision": max([outcome.revision for outcome in outcomes], default=0),
@@ -294,9 +316,7 @@ def apply(client: ApiClient, module: AnsibleModule) -> dict[str, t.Any]:
             for outcome in outcomes
             if outcome.changed
         ]
-    if module.params["wait"] and not module.check_mode:
-        wait(client, module, outcomes, result)
-    return result
+    return {**result, **waited}
 
 
 def main() -> None:

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from tests.lab import host, hosts, machine, slot
 
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
 
 def main(words: list[str]) -> int:
     match words:
-        case ["up", *names] if names:
+        case ["up", *names] if names and all(NAME.fullmatch(name) for name in names):
             return _up(names)
         case ["down", *numbers]:
             chosen = {int(number) for number in numbers}

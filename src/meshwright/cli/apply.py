@@ -87,6 +87,8 @@ def _apply_one(client: Client, document: Document, dry_run: bool) -> dict[str, A
     if answer.ok:
         how = ("created" if answer.status == 201 else "configured") if answer.changed else "unchanged"
     done = _done(label(document.object), how, answer)
+    if answer.ok:
+        done["path"], done["document"] = path, answer.body
     if answer.ok and not answer.changed:
         done["standing"] = _standing(answer.body)
     return done
@@ -106,6 +108,24 @@ def _done(resource: str, how: str, answer: Answer) -> dict[str, Any]:
     return {"resource": resource, "result": how, "revision": answer.revision, "errors": errors}
 
 
+def _loose_ends(document: Any) -> list[str]:
+    """What is stored and yet leads nowhere: a host or subset that is not there, a document that another one stands before."""
+    conditions = ((document or {}).get("status") or {}).get("conditions") or []
+    found = [c for c in conditions if c.get("type") in ("Accepted", "ResolvedRefs") and c.get("status") == "False"]
+    return [str(c.get("message") or c.get("reason")) for c in found]
+
+
+def _warn(client: Client, done: list[dict[str, Any]], waited: bool) -> None:
+    """Adds `warnings`. Documents stored together may refer to each other, so they are looked at when all are there; where that wasn't
+    waited for, only one that is alone is believed."""
+    for one in done:
+        path, document = one.pop("path", ""), one.pop("document", None)
+        if waited and path:
+            answer = client.ask("GET", path)
+            document = answer.body if answer.ok else document
+        one["warnings"] = _loose_ends(document) if waited or len(done) == 1 else []
+
+
 def _standing(document: Any) -> list[str]:
     """What proxies refuse of a resource that didn't change: it is still not running."""
     conditions = (document.get("status") or {}).get("conditions") or []
@@ -121,6 +141,10 @@ def _finish(session: Session, client: Client, done: list[dict[str, Any]], timeou
         lines += [f"{one['resource']}: not running: {message}" for message in one.pop("standing", ())]
     written = sorted({one["revision"] for one in done if one["result"] in ("created", "configured", "deleted")})
     rollouts = [follow(client, revision, timeout, quiet=session.form != "table") for revision in written] if timeout else []
+    _warn(client, done, bool(timeout))
+    for one in done:
+        for message in one["warnings"]:
+            click.echo(f"warning: {one['resource']}: {message}", err=True)
     if session.form != "table":
         session.emit({"results": done, "rollouts": rollouts}, "")
     for rollout in rollouts:

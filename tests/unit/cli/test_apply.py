@@ -55,10 +55,22 @@ def test_as_json(mesh: Mesh, run: Run, rules: str) -> None:
     first = serve_rollouts(mesh, rollout(0))
     answer = json.loads(run("apply", "-f", rules, "-o", "json").stdout)
     assert answer["results"] == [
-        {"resource": "ServiceEntry/shop/reviews", "result": "created", "revision": first, "errors": []},
-        {"resource": "VirtualService/shop/reviews", "result": "created", "revision": first + 1, "errors": []},
+        {"resource": "ServiceEntry/shop/reviews", "result": "created", "revision": first, "errors": [], "warnings": []},
+        {"resource": "VirtualService/shop/reviews", "result": "created", "revision": first + 1, "errors": [], "warnings": []},
     ]
     assert [one["state"] for one in answer["rollouts"]] == ["done", "done"]
+
+
+def test_what_leads_nowhere_is_a_warning_each_time(mesh: Mesh, run: Run, rules: str) -> None:
+    serve_rollouts(mesh, rollout(0))
+    loose = Condition("ResolvedRefs", "False", "HostNotFound", "spec.http[0].route[0].destination: there is no service nosuch.shop.mesh")
+    mesh.controller.by_ref[Ref("VirtualService", "shop", "reviews")] = (loose,)
+    for result in ("created", "unchanged"):
+        found = run("apply", "-f", rules)
+        assert found.exit_code == 0 and f"VirtualService/shop/reviews {result}" in found.stdout
+        assert found.stderr == f"warning: VirtualService/shop/reviews: {loose.message}\n"
+    again = json.loads(run("apply", "-f", rules, "-o", "json").stdout)
+    assert [one["warnings"] for one in again["results"]] == [[], [loose.message]]
 
 
 def test_it_waits_until_all_have_it(mesh: Mesh, run: Run, rules: str) -> None:

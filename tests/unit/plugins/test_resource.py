@@ -84,6 +84,16 @@ def test_refused_long_ago_still_fails(api: FakeApi) -> None:
     assert failed["failed"] and failed["msg"] == "VirtualService/shop/reviews: reviews-web1.shop: bad regex"
 
 
+def test_what_leads_nowhere_is_a_warning_each_time(api: FakeApi) -> None:
+    run_module("resource", {**api.options, "definition": rule()})
+    message = "spec.http[0].route[0].destination: there is no service nosuch.shop.mesh"
+    condition = {"type": "ResolvedRefs", "status": "False", "reason": "HostNotFound", "message": message}
+    api.stored[PATH]["status"] = {"conditions": [condition]}
+    again = run_module("resource", {**api.options, "definition": rule()})
+    assert not again["failed"] and not again["changed"]
+    assert len(again["warnings"]) == 1 and "VirtualService/shop/reviews: " + message in str(again["warnings"])
+
+
 def test_proxies_that_never_answer_fail_the_task(api: FakeApi) -> None:
     pending = {"total": 2, "acked": 1, "pending": ["reviews-web1.shop"], "away": ["old.shop"]}
     api.rollouts[1] = {"state": "pending", "proxies": pending, "rejections": []}
