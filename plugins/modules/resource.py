@@ -253,12 +253,18 @@ def carry_out(client: ApiClient, module: AnsibleModule, documents: list[Document
     return [store(client, document, module._diff, module.check_mode) for document in documents]
 
 
+def false_conditions(outcome: Outcome, *types: str) -> list[dict[str, t.Any]]:
+    """Those of these types that don't hold for what is stored."""
+    conditions = ((outcome.after or {}).get("status") or {}).get("conditions") or []
+    return [condition for condition in conditions if condition.get("type") in types and condition.get("status") == "False"]
+
+
 def standing_refusals(outcomes: list[Outcome]) -> list[dict[str, t.Any]]:
     """Of documents that were stored by an earlier run already and that a proxy refuses: their conditions say so."""
     found = []
     for outcome in outcomes:
-        for condition in ((outcome.after or {}).get("status") or {}).get("conditions") or []:
-            if condition.get("type") == "Programmed" and condition.get("reason") == "RefusedByProxy" and not outcome.changed:
+        for condition in false_conditions(outcome, "Programmed"):
+            if condition.get("reason") == "RefusedByProxy" and not outcome.changed:
                 found.append({"message": condition.get("message") or "", "label": outcome.document.label})
     return found
 
@@ -270,12 +276,11 @@ def look_again(client: ApiClient, outcomes: list[Outcome]) -> list[Outcome]:
 
 def warnings(outcomes: list[Outcome]) -> list[str]:
     """What is stored and yet leads nowhere: a host or subset that is not there, a document that another one stands before."""
-    found = []
-    for outcome in outcomes:
-        for condition in ((outcome.after or {}).get("status") or {}).get("conditions") or []:
-            if condition.get("type") in ("Accepted", "ResolvedRefs") and condition.get("status") == "False":
-                found.append("%s: %s" % (outcome.document.label, condition.get("message") or condition.get("reason")))
-    return found
+    return [
+        "%s: %s" % (outcome.document.label, condition.get("message") or condition.get("reason"))
+        for outcome in outcomes
+        for condition in false_conditions(outcome, "Accepted", "ResolvedRefs")
+    ]
 
 
 def wait(client: ApiClient, module: AnsibleModule, outcomes: list[Outcome], result: dict[str, t.Any]) -> None:

@@ -108,11 +108,15 @@ def _done(resource: str, how: str, answer: Answer) -> dict[str, Any]:
     return {"resource": resource, "result": how, "revision": answer.revision, "errors": errors}
 
 
+def _false_conditions(document: Any, *types: str) -> list[dict[str, Any]]:
+    """Those of these types that don't hold for what is stored."""
+    conditions = ((document or {}).get("status") or {}).get("conditions") or []
+    return [c for c in conditions if c.get("type") in types and c.get("status") == "False"]
+
+
 def _loose_ends(document: Any) -> list[str]:
     """What is stored and yet leads nowhere: a host or subset that is not there, a document that another one stands before."""
-    conditions = ((document or {}).get("status") or {}).get("conditions") or []
-    found = [c for c in conditions if c.get("type") in ("Accepted", "ResolvedRefs") and c.get("status") == "False"]
-    return [str(c.get("message") or c.get("reason")) for c in found]
+    return [str(c.get("message") or c.get("reason")) for c in _false_conditions(document, "Accepted", "ResolvedRefs")]
 
 
 def _warn(client: Client, done: list[dict[str, Any]], waited: bool) -> None:
@@ -128,8 +132,7 @@ def _warn(client: Client, done: list[dict[str, Any]], waited: bool) -> None:
 
 def _standing(document: Any) -> list[str]:
     """What proxies refuse of a resource that didn't change: it is still not running."""
-    conditions = (document.get("status") or {}).get("conditions") or []
-    return [c.get("message", "") for c in conditions if c.get("type") == "Programmed" and c.get("status") == "False"]
+    return [c.get("message", "") for c in _false_conditions(document, "Programmed")]
 
 
 def _finish(session: Session, client: Client, done: list[dict[str, Any]], timeout: int) -> None:
