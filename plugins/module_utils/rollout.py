@@ -19,7 +19,8 @@ def wait_for_rollouts(
 ) -> dict[str, t.Any]:
     """Waits for each revision within one time and adds the answers up: `state` is rejected before pending before done; proxies that are
     pending or away in any of them, each once; total and acked of the largest. A revision that the control plane no longer follows
-    (it was started anew, or it is long ago) counts as done. Shape: as GET /mesh/v1/rollouts/R, without the times but `seconds`."""
+    (it is long ago) counts as done; one that it never reached (its store is an older one) is an ApiError. Shape: as
+    GET /mesh/v1/rollouts/R, without the times but `seconds`."""
     deadline = clock() + timeout
     started = clock()
     total = acked = 0
@@ -51,7 +52,7 @@ def _wait(client: ApiClient, revision: int, deadline: float, clock: t.Callable[[
         try:
             answer = client.get("/mesh/v1/rollouts/%d" % revision, {"wait": str(wait)}, extra_time=wait).data
         except ApiError as error:
-            if error.status in (404, 410):
+            if error.status == 410:
                 return None
             raise
         if answer.get("state") != "pending" or left <= 1:

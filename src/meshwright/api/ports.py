@@ -29,11 +29,11 @@ class Controller(Protocol):
         ...
 
     async def wait(self, revision: int, timeout: float) -> Mapping[str, Any]:
-        """The rollout, as soon as it isn't pending or after `timeout` seconds. Raises NotFound for a revision that never was."""
+        """The rollout, as soon as it isn't pending or after `timeout` seconds. Raises Compacted for a revision that is forgotten."""
         ...
 
     def rollout(self, revision: int) -> Mapping[str, Any]:
-        """The rollout as `GET /mesh/v1/rollouts/{revision}` answers it. Raises NotFound."""
+        """The rollout as `GET /mesh/v1/rollouts/{revision}` answers it. Raises Compacted."""
         ...
 
     def proxies(self) -> list[dict[str, Any]]: ...

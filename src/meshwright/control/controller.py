@@ -194,11 +194,11 @@ class Controller:
         return self._ledger.served
 
     def rollout(self, revision: int) -> dict[str, Any]:
-        """As the API answers it. Raises NotFound for a revision that is forgotten or never was."""
+        """As the API answers it; `pending` for one that the store is not known to have. Raises Compacted for one that is forgotten."""
         return self._ledger.rollout(revision)
 
     async def wait(self, revision: int, timeout: float) -> dict[str, Any]:
-        """The rollout as soon as it isn't pending, or after `timeout` seconds. Raises NotFound, Limited (too many wait)."""
+        """The rollout as soon as it isn't pending, or after `timeout` seconds. Raises Compacted, Limited (too many wait)."""
         await self._waiters.until(lambda: self._ledger.state_of(revision) != "pending", timeout, self._clockwork)
         return self._ledger.rollout(revision)
 

@@ -14,7 +14,7 @@ from meshwright.control.ports import PeerIdentity, Refusal
 from meshwright.control.session import ProxyState, Session, Standing, Subject
 from meshwright.control.step import Rejection, Step
 from meshwright.control.times import Moment, rfc3339
-from meshwright.errors import NotFound
+from meshwright.errors import Compacted
 from meshwright.model.identity import ProxyId
 from meshwright.model.meta import Ref
 from meshwright.model.snapshot import Snapshot
@@ -252,9 +252,9 @@ class Ledger:
     # -- what may be asked ---------------------------------------
 
     def step_of(self, revision: int) -> Step | None:
-        """None: it is not served yet, or concerns no proxy. Raises NotFound for one that is forgotten or never was."""
+        """None: it is not served yet, or concerns no proxy. Raises Compacted for one that is forgotten."""
         if revision < 0 or (self._forgotten and revision <= self._forgotten):
-            raise NotFound(f"revision {revision} is not among the last {self._limit} changes")
+            raise Compacted(f"revision {revision} is not among the last {self._limit} changes")
         at = bisect_left(self._lasts, revision)
         step = self._steps[at] if at < len(self._steps) else None
         return step if step is not None and step.holds(revision) else None

@@ -33,7 +33,7 @@ from meshwright.api.policy import Role
 from meshwright.api.server import ApiServer, listen
 from meshwright.api.tls import ServerTls
 from meshwright.config import Limits
-from meshwright.errors import NotFound, Unauthenticated
+from meshwright.errors import Compacted, Unauthenticated
 from meshwright.model.identity import ProxyId
 from meshwright.model.meta import Condition, Ref
 from meshwright.model.snapshot import Snapshot
@@ -93,7 +93,7 @@ class FakeController:
     def rollout(self, revision: int) -> Mapping[str, Any]:
         states = self.rollouts.get(revision)
         if states is None:
-            raise NotFound(f"no revision {revision}")
+            raise Compacted(f"revision {revision} is forgotten")
         return states.pop(0) if len(states) > 1 else states[0]
 
     async def wait(self, revision: int, timeout: float) -> Mapping[str, Any]:
@@ -273,6 +273,11 @@ class Mesh:
 
     def revision(self) -> int:
         return self.do(self.store.list("none/"))[1]
+
+    def reach(self, revision: int) -> None:
+        """Writes until the store has this revision."""
+        while self.revision() < revision:
+            self.put_raw("notes/revision", b"")
 
     def put_raw(self, key: str, value: bytes) -> int:
         return self.do(self.store.commit([Put(key, value)]))

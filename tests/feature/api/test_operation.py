@@ -45,13 +45,28 @@ def test_metrics_are_what_prometheus_reads(mesh: Mesh, admin: httpx2.Client) -> 
 
 def test_rollouts(mesh: Mesh, admin: httpx2.Client) -> None:
     mesh.controller.rollouts[7] = [DONE]
+    mesh.reach(8)
     assert admin.get("/mesh/v1/rollouts/7").json() == DONE
     assert mesh.controller.waits == []
     assert admin.get("/mesh/v1/rollouts/7", params={"wait": "30"}).json() == DONE
     assert mesh.controller.waits == [(7, 30.0)]
-    assert admin.get("/mesh/v1/rollouts/8").status_code == 404
+    assert admin.get("/mesh/v1/rollouts/8").status_code == 410, "forgotten"
     for revision, params in (("x", {}), ("-1", {}), ("9" * 30, {}), ("7", {"wait": "601"}), ("7", {"wait": "-1"})):
         assert admin.get(f"/mesh/v1/rollouts/{revision}", params=params).status_code == 400
+
+
+def test_a_revision_that_never_was(mesh: Mesh, admin: httpx2.Client) -> None:
+    mesh.reach(3)
+    mesh.controller.rollouts[3] = [{**DONE, "revision": 3, "state": "pending"}]
+    mesh.controller.rollouts[4] = [{**DONE, "revision": 4, "state": "pending"}]
+    assert admin.get("/mesh/v1/rollouts/3").json()["state"] == "pending", "stored, but the controller has not read it yet"
+    for params in ({}, {"wait": "600"}):
+        refused = admin.get("/mesh/v1/rollouts/4", params=params)
+        assert (refused.status_code, refused.json()["error"]["reason"]) == (404, "NotFound")
+        assert refused.json()["error"]["message"] == "there is no revision 4; the newest is 3"
+    assert mesh.controller.waits == []
+    mesh.reach(4)
+    assert admin.get("/mesh/v1/rollouts/4").json()["state"] == "pending"
 
 
 def test_proxies_and_their_configuration(mesh: Mesh, admin: httpx2.Client) -> None:

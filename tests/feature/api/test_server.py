@@ -127,6 +127,7 @@ def test_a_caller_that_says_nothing_is_closed(tmp_path: Path) -> None:
 
 def test_a_caller_that_leaves_frees_its_place(mesh: Mesh) -> None:
     token = mesh.token(Role.READER)
+    mesh.reach(NEVER)
     with mesh.tls_socket() as tls:
         tls.sendall(f"GET /mesh/v1/rollouts/{NEVER}?wait=600 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         assert mesh.controller.started.wait(DEADLINE)

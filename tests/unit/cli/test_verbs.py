@@ -83,6 +83,7 @@ def test_proxies(mesh: Mesh, run: Run) -> None:
 
 def test_rollout(mesh: Mesh, run: Run) -> None:
     proxies = {"total": 3, "acked": 2, "pending": ["cart.shop"], "away": ["x.shop"]}
+    mesh.reach(6)
     mesh.controller.rollouts[5] = [{"revision": 5, "state": "pending", "proxies": proxies, "rejections": [], "seconds": None}]
     shown = run("rollout", "5")
     assert shown.exit_code == 0
@@ -91,7 +92,10 @@ def test_rollout(mesh: Mesh, run: Run) -> None:
     assert (waited.exit_code, json.loads(waited.stdout)["state"]) == (1, "pending")
     mesh.controller.rollouts[6] = [{"revision": 6, "state": "rejected", "proxies": proxies, "rejections": [], "seconds": 0.2}]
     assert run("rollout", "6").exit_code == 1
-    assert run("rollout", "7").exit_code == 1
+    for wait in ("0", "600"):
+        never = run("rollout", "7", "--wait", wait)
+        assert never.exit_code == 1
+        assert "there is no revision 7; the newest is 6" in never.stderr
     assert run("rollout", "x").exit_code == 2
 
 

@@ -12,7 +12,7 @@ from meshwright.control.ports import PeerIdentity, Refusal
 from meshwright.control.rollout import Ledger
 from meshwright.control.session import Session
 from meshwright.control.step import Step
-from meshwright.errors import NotFound
+from meshwright.errors import Compacted
 from meshwright.model.identity import ProxyId, SpiffeId
 from meshwright.model.meta import Ref
 from meshwright.model.snapshot import ResourceSet, Snapshot, TypeUrl, XdsResource
@@ -538,10 +538,10 @@ def test_the_past_is_bounded() -> None:
     for revision in range(1, 8):
         book.step({revision: [RULE]}, [])
     for revision in (1, 2, 3, 4):
-        with pytest.raises(NotFound):
+        with pytest.raises(Compacted):
             book.rollout(revision)
     assert [book.state(revision) for revision in (5, 6, 7)] == ["done"] * 3
-    with pytest.raises(NotFound):
+    with pytest.raises(Compacted):
         book.rollout(-1)
 
 
@@ -554,7 +554,7 @@ def test_an_unfinished_step_is_remembered_longer_but_not_for_ever() -> None:
     assert book.state(1) == "pending"
     for revision in range(7, 12):
         book.step({revision: [OTHER]}, [])
-    with pytest.raises(NotFound):
+    with pytest.raises(Compacted):
         book.state(1)
     book.ack(A, 11)
     assert book.ledger.unfinished == 0

@@ -64,7 +64,7 @@ class FakeApi:
         self.stored: dict[str, dict[str, Any]] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.proxies: list[dict[str, Any]] = []
-        self.rollouts: dict[int, dict[str, Any] | None] = {}
+        self.rollouts: dict[int, dict[str, Any] | Refused | None] = {}
         self.refuse: dict[str, Refused] = {}
         self.busy = 0
         self.requests: list[tuple[str, str, bool]] = []
@@ -123,8 +123,10 @@ class FakeApi:
         self.on_poll()
         nobody = {"state": "done", "proxies": {"total": 2, "acked": 2, "pending": [], "away": []}, "rejections": []}
         rollout = self.rollouts.get(revision, nobody)
+        if isinstance(rollout, Refused):
+            raise rollout
         if rollout is None:
-            raise Refused(404, "NotFound", "no such rollout")
+            raise Refused(410, "Compacted", "no longer followed")
         return {"revision": revision, **rollout}
 
     def _node(self, method: str, name: str, body: Any) -> tuple[Any, bool]:

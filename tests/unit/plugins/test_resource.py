@@ -84,6 +84,12 @@ def test_refused_long_ago_still_fails(api: FakeApi) -> None:
     assert failed["failed"] and failed["msg"] == "VirtualService/shop/reviews: reviews-web1.shop: bad regex"
 
 
+def test_a_store_that_is_an_older_one_fails_in_its_words(api: FakeApi) -> None:
+    api.rollouts[1] = Refused(404, "NotFound", "there is no revision 1; the newest is 0")
+    failed = run_module("resource", {**api.options, "definition": rule()})
+    assert failed["failed"] and "there is no revision 1; the newest is 0" in failed["msg"]
+
+
 def test_what_leads_nowhere_is_a_warning_each_time(api: FakeApi) -> None:
     run_module("resource", {**api.options, "definition": rule()})
     message = "spec.http[0].route[0].destination: there is no service nosuch.shop.mesh"
