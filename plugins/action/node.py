@@ -15,6 +15,7 @@ from ansible_collections.meshwright.mesh.plugins.module_utils.api_client import 
 from ansible_collections.meshwright.mesh.plugins.module_utils.arguments import control_plane_options, failure
 from ansible_collections.meshwright.mesh.plugins.module_utils.documents import text_diff
 from ansible_collections.meshwright.mesh.plugins.module_utils.host_keys import (
+    TELL_FINGERPRINT,
     HostKey,
     HostKeyError,
     parse_known,
@@ -147,10 +148,7 @@ class ActionModule(ActionBase):
             return verify_by_fingerprint(shown, expected, address)
         transport = self._connection.transport
         if transport not in ("ssh", "paramiko", "paramiko_ssh"):
-            raise HostKeyError(
-                "the connection to %s is %s, which proves no SSH host key: give the fingerprint of its key as expected_fingerprint "
-                "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host)" % (address, transport)
-            )
+            raise HostKeyError("the connection to %s is %s, which proves no SSH host key: %s" % (address, transport, TELL_FINGERPRINT))
         name, files = self._known_hosts_place()
         texts = [_run(["ssh-keygen", "-F", name, "-f", file]) for file in files]
         return verify_by_known_hosts(shown, parse_known("\n".join(texts)), name, files)
@@ -172,7 +170,7 @@ class ActionModule(ActionBase):
         if said.get("stricthostkeychecking") in ("false", "no", "off") or self._connection_option("host_key_checking") is False:
             raise HostKeyError(
                 "host key checking is off (StrictHostKeyChecking, host_key_checking), so that known_hosts takes any key and proves "
-                "nothing: turn it on, or give the fingerprint of %s as expected_fingerprint" % host
+                "nothing of %s. Either turn it on, or %s" % (host, TELL_FINGERPRINT)
             )
         files = [os.path.expanduser(file) for key in ("userknownhostsfile", "globalknownhostsfile") for file in said.get(key, "").split()]
         alias = said.get("hostkeyalias", "none")

@@ -33,7 +33,10 @@ options:
         else the certificates that the system trusts. The certificate is verified in any case.
     type: path
   api_timeout:
-    description: How many seconds one request to the rule API may take. A control plane that is just starting is waited for within it.
+    description:
+      - How many seconds one request to the rule API may take. A control plane that is busy, or that went away during the task, is waited
+        for within it.
+      - One that can't be connected to at all fails the task after three seconds (ten, where nothing answers at its address).
     type: int
     default: 30
 """

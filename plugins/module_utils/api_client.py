@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import ssl
 import time
 import typing as t
@@ -17,6 +18,12 @@ from urllib.parse import quote, urlencode, urlsplit
 CONFIG_PATH = "~/.config/meshwright/config.json"
 MAX_ANSWER = 256 * 1024 * 1024
 RETRIED = (429, 503)
+CONNECT_SECONDS = 10.0
+# How long a control plane is tried that nobody has had an answer from yet: enough for one that is just being started, short enough for
+# whoever named the wrong one. One that has answered before is waited for as long as its answer may take.
+PATIENCE_SECONDS = 3.0
+WHERE = "api_url, MESHWRIGHT_API_URL, or apiUrl in %s" % CONFIG_PATH
+UNIT = "systemctl status meshwright-control-plane"
 
 
 class ApiError(Exception):
@@ -103,6 +110,7 @@ class ApiClient:
         self._pause = pause
         self._context = _context(access.ca_path)
         self._connection: http.client.HTTPSConnection | None = None
+        self._answered = False
 
     def get(self, path: str, query: t.Mapping[str, str] | None = None, extra_time: float = 0) -> Answer:
         """`extra_time` are the seconds that the server itself may wait before it answers (a long poll)."""
@@ -130,12 +138,15 @@ class ApiClient:
 
     def _request(self, method: str, path: str, query: t.Mapping[str, str] | None, body: t.Any, extra_time: float = 0) -> Answer:
         """Every method here may be repeated without harm, so what met a closed connection or a busy server is sent again."""
-        deadline = self._clock() + self._access.timeout + extra_time
+        started = self._clock()
+        deadline = started + self._access.timeout + extra_time
+        patience = deadline if self._answered else min(deadline, started + PATIENCE_SECONDS)
         target = self._prefix + path + ("?" + urlencode(query) if query else "")
         delay = 0.1
         while True:
             try:
                 status, headers, data = self._exchange(method, target, body, max(deadline - self._clock(), 0.1))
+                self._answered = True
                 if status not in RETRIED or self._clock() + delay > deadline:
                     return _answer(status, headers, data, "%s %s" % (method, path))
             except ssl.SSLCertVerificationError as error:
@@ -144,18 +155,20 @@ class ApiClient:
                     % (self._access.url, error.verify_message, self._access.ca_path or "not set")
                 ) from error
             except (OSError, http.client.HTTPException) as error:
+                connected = self._connection is not None and self._connection.sock is not None and not isinstance(error, ssl.SSLError)
                 self.close()
-                if self._clock() + delay > deadline:
-                    raise ApiError("%s can't be reached: %s" % (self._access.url, error or type(error).__name__)) from error
+                if self._clock() + delay > (deadline if connected else patience):
+                    raise ApiError(_no_answer(self._access.url, error, connected, self._clock() - started)) from error
             self._pause(delay)
             delay = min(delay * 2, 2.0)
 
     def _exchange(self, method: str, target: str, body: t.Any, timeout: float) -> tuple[int, http.client.HTTPMessage, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(self._host, self._port, context=self._context)
-        self._connection.timeout = timeout
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(timeout)
+        if self._connection.sock is None:
+            self._connection.timeout = min(timeout, CONNECT_SECONDS)
+            self._connection.connect()
+        self._connection.sock.settimeout(timeout)
         headers = {"Authorization": "Bearer " + self._access.token, "Accept": "application/json"}
         payload = None
         if body is not None:
@@ -165,6 +178,23 @@ class ApiClient:
         response = self._connection.getresponse()
         data = response.read(MAX_ANSWER)
         return response.status, response.headers, data
+
+
+def _no_answer(url: str, error: Exception, connected: bool, seconds: float) -> str:
+    """What was tried, why it failed, and what to look at. The words are those of the command `meshwright`."""
+    tried = "%s (tried for %d s)" % (url, round(seconds))
+    if isinstance(error, ConnectionRefusedError):
+        return "%s: nothing listens there: check host and port (%s), and on it: %s" % (tried, WHERE, UNIT)
+    if isinstance(error, socket.gaierror):
+        return "%s: its name leads to no address (%s): check the host's name (%s)" % (tried, error.strerror or error, WHERE)
+    if isinstance(error, ssl.SSLError):
+        return "%s: no TLS with it (%s): is it the control plane's HTTPS port (15080)? (%s)" % (tried, error.reason or error, WHERE)
+    if connected:
+        said = (
+            "no answer in time" if isinstance(error, socket.timeout) else "it ended the connection (%s)" % (error or type(error).__name__)
+        )
+        return "%s: %s: see the control plane's log: journalctl -u meshwright-control-plane" % (tried, said)
+    return "%s: no connection (%s): check the address (%s) and the firewalls between, and on the host: %s" % (tried, error, WHERE, UNIT)
 
 
 def segment(text: str) -> str:

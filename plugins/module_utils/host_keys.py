@@ -15,6 +15,13 @@ import typing as t
 KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
 
+# Named as users of the role and of the module know it, with the way to find what belongs into it.
+TELL_FINGERPRINT = (
+    "run `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's console and give the SHA256:... that it shows as "
+    "meshwright_expected_fingerprint (roles and playbooks) or expected_fingerprint (module node)"
+)
+
+
 class HostKeyError(Exception):
     """Why a host's keys are not to be believed, with the way out."""
 
@@ -120,8 +127,9 @@ def verify_by_fingerprint(shown: t.Sequence[HostKey], expected: t.Sequence[str],
     verified = [key for key in shown if key.fingerprint in wanted]
     if not verified:
         raise HostKeyError(
-            "%s shows the host keys %s; none of them is expected_fingerprint (%s). Look at the host's console with "
-            "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`" % (name, _list(shown), ", ".join(sorted(wanted)))
+            "%s shows the host keys %s; none of them is meshwright_expected_fingerprint (expected_fingerprint of the module node): "
+            "%s. Compare with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows on the host's console"
+            % (name, _list(shown), ", ".join(sorted(wanted)))
         )
     return verified
 
@@ -136,9 +144,8 @@ def _unknown(shown: t.Sequence[HostKey], known: Known, name: str, files: t.Seque
         "it is verified by a certificate authority there, which says nothing of the key itself" if known.authorities else "it is not there"
     )
     return (
-        "the host keys of %s (%s) can't be verified: known_hosts (%s) does not have one of them: %s. Verify a fingerprint on the "
-        "host's console and give it as expected_fingerprint, or connect once with ssh so that known_hosts has it"
-        % (name, _list(shown), ", ".join(files) or "no file", why)
+        "the host keys of %s (%s) can't be verified: known_hosts (%s) does not have one of them: %s. Either connect once with ssh, so "
+        "that known_hosts has it, or %s" % (name, _list(shown), ", ".join(files) or "no file", why, TELL_FINGERPRINT)
     )
 
 

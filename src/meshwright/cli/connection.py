@@ -17,6 +17,8 @@ CONFIG_FILE = Path(".config/meshwright/config.json")
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 _KEYS = {"apiUrl", "tokenFile", "caFile"}
+_WHERE = f"--api-url, MESHWRIGHT_API_URL, or apiUrl in ~/{CONFIG_FILE}"
+_UNIT = "systemctl status meshwright-control-plane"
 
 
 class Target(NamedTuple):
@@ -177,11 +179,11 @@ def _no_connection(target: Target, error: httpx2.HTTPError) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _bad_certificate(target, cause)
         if isinstance(cause, ConnectionRefusedError):
-            return f"{target.api_url}: nothing listens there: check host and port, and on it: systemctl status meshwright-control-plane"
+            return f"{target.api_url}: nothing listens there: check host and port ({_WHERE}), and on it: {_UNIT}"
         if isinstance(cause, ssl.SSLError):
             return f"{target.api_url}: no TLS with it ({cause.reason}): is it the control plane's HTTPS port (15080)?"
     if isinstance(error, httpx2.ConnectTimeout):
-        return f"{target.api_url}: no connection within {CONNECT_SECONDS:.0f} s: check the address and the firewalls between"
+        return f"{target.api_url}: no connection within {CONNECT_SECONDS:.0f} s: check the address ({_WHERE}) and the firewalls between"
     if isinstance(error, httpx2.TimeoutException):
         return f"{target.api_url}: no answer in time: see the control plane's log: journalctl -u meshwright-control-plane"
     return f"{target.api_url}: {error or type(error).__name__}"

@@ -95,6 +95,10 @@ class FakeApi:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Nothing listens any more. Twice is once."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)

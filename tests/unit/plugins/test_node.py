@@ -65,7 +65,7 @@ def test_ban_and_forget(collections: Path, api: FakeApi) -> None:
         {"state": "absent"},
         {"state": "absent"},
     )
-    assert unproven["failed"] and "expected_fingerprint" in unproven["msg"], "the connection local proves no host key"
+    assert unproven["failed"] and "meshwright_expected_fingerprint" in unproven["msg"], "the connection local proves no host key"
     assert predicted["changed"] and predicted["diff"] == banned["diff"]
     assert banned["changed"] and banned["node"]["banned"] and banned["node"]["workloads"][0]["name"] == "reviews"
     assert '"banned": true' in banned["diff"]["after"] and '"banned": false' in banned["diff"]["before"]
