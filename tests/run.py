@@ -82,7 +82,7 @@ PARTS = (
     Part("format", EVERYWHERE, ((f"{BIN}/ruff", "format", "--check", "."), (f"{BIN}/ruff", "check", "."))),
     Part("types", EVERYWHERE, ((f"{BIN}/mypy",),)),
     Part("layers", EVERYWHERE, ((f"{BIN}/lint-imports",),)),
-    Part("unit", TESTS, (pytest("tests/unit", "-n", "2", "-m", "not envoy and not hosts"),)),
+    Part("unit", TESTS, (pytest("tests/unit", "tests/fuzz", "-n", "2", "-m", "not envoy and not hosts"),)),
     Part("golden", TESTS, (pytest("tests/golden", "-m", "not envoy and not hosts"),)),
     Part("feature", SLOW, (pytest("tests/feature", "-m", "not envoy and not hosts"),), seconds=900),
     Part("bench-small", SLOW, (pytest("tests/bench"),)),

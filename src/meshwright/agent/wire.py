@@ -229,7 +229,8 @@ def _pieces(data: bytes) -> Iterator[tuple[int, bytes | int, bytes]]:
             value, at = _varint(data, at)
         elif kind in (1, 2, 5):
             length, at = (8, at) if kind == 1 else (4, at) if kind == 5 else _varint(data, at)
-            value = data[at : at + length]
+            raw = data[at : at + length]
+            value = raw if kind == 2 else int.from_bytes(raw, "little")
             at += length
             if at > len(data):
                 raise Malformed("cut short")
