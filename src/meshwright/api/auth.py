@@ -119,13 +119,6 @@ class TokenGrant(NamedTuple):
     ttl: float | None = None
 
 
-async def create_api_token(store: Store, clock: Clock, grant: TokenGrant, random_bytes: Callable[[int], bytes]) -> str:
-    """Stores a new API token and returns it."""
-    token = new_token(API_PREFIX, random_bytes)
-    await store_api_token(store, clock, grant, token)
-    return token
-
-
 async def store_api_token(store: Store, clock: Clock, grant: TokenGrant, token: str) -> None:
     """Makes `token` good. Its id is taken from its hash, which says nothing of it."""
     key = token_key(token)

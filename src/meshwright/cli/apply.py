@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,10 +15,22 @@ from meshwright.cli.documents import Document
 from meshwright.cli.failure import BAD, Bad, Unusable
 from meshwright.cli.kind import kind_of, label, path_of
 from meshwright.cli.paths import documents
+from meshwright.cli.result import WRITTEN, line, refusing, way_out
 from meshwright.cli.rollout import follow, outcome
 from meshwright.cli.session import Session, files_option, online
 
 TIMEOUT = 60
+
+
+class Report(NamedTuple):
+    """Filled on the way: `results` of the documents sent so far, `rollouts` by the revisions they were stored at. `timeout` 0: nothing is
+    waited for."""
+
+    results: list[dict[str, Any]]
+    rollouts: dict[int, dict[str, Any]]
+    timeout: int
+    note: str = ""
+
 
 wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every connected proxy concerned runs it.")
 timeout_option = click.option("--timeout", type=click.IntRange(1, 3600), default=TIMEOUT, show_default=True, help="Seconds to wait.")
@@ -38,9 +51,13 @@ def apply(session: Session, paths: Sequence[str], namespace: str, dry_run: bool,
     for document in found:
         _fill_namespace(document.object, namespace)
     _refuse_bad(found)
+    report = Report([], {}, timeout if wait and not dry_run else 0, " (dry run)" if dry_run else "")
     with session.client() as client:
-        done = [_apply_one(client, document, dry_run) for document in found]
-        _finish(session, client, done, timeout if wait and not dry_run else 0)
+        with _reported(session, report):
+            for document in found:
+                report.results.append(_apply_one(client, document, dry_run))
+            _wait(session, client, report)
+        _finish(session, client, report)
 
 
 @click.command()
@@ -56,9 +73,13 @@ def delete(session: Session, kind: str, name: str, paths: Sequence[str], namespa
     if bool(paths) == bool(kind) or bool(kind) != bool(name):
         raise Unusable("name either KIND NAME, or -f PATH")
     found = [(kind, namespace, name)] if kind else [_named(document, namespace) for document in reversed(documents(paths))]
+    report = Report([], {}, timeout if wait else 0)
     with session.client() as client:
-        done = [_delete_one(client, *one) for one in found]
-        _finish(session, client, done, timeout if wait else 0)
+        with _reported(session, report):
+            for one in found:
+                report.results.append(_delete_one(client, *one))
+            _wait(session, client, report)
+        _finish(session, client, report)
 
 
 def _fill_namespace(document: Any, namespace: str) -> None:
@@ -135,23 +156,37 @@ def _standing(document: Any) -> list[str]:
     return [c.get("message", "") for c in _false_conditions(document, "Programmed")]
 
 
-def _finish(session: Session, client: Client, done: list[dict[str, Any]], timeout: int) -> None:
-    lines = []
-    for one in done:
+@contextlib.contextmanager
+def _reported(session: Session, report: Report) -> Iterator[None]:
+    """Says what became of each document, also when the connection is lost on the way."""
+    try:
+        yield
+    finally:
+        for one in report.results:
+            one["refusedBy"] = refusing(one, report.results, report.rollouts)
         if session.form == "table":
-            click.echo(f"{one['resource']} {one['result']}")
-        lines += [f"{one['resource']}: {error}" for error in one["errors"]]
-        lines += [f"{one['resource']}: not running: {message}" for message in one.pop("standing", ())]
-    written = sorted({one["revision"] for one in done if one["result"] in ("created", "configured", "deleted")})
-    rollouts = [follow(client, revision, timeout, quiet=session.form != "table") for revision in written] if timeout else []
-    _warn(client, done, bool(timeout))
-    for one in done:
+            for one in report.results:
+                click.echo(line(one, report.rollouts, waited=report.timeout > 0) + report.note)
+
+
+def _wait(session: Session, client: Client, report: Report) -> None:
+    written = sorted({one["revision"] for one in report.results if one["result"] in WRITTEN})
+    for revision in written if report.timeout else ():
+        report.rollouts[revision] = follow(client, revision, report.timeout, quiet=session.form != "table")
+
+
+def _finish(session: Session, client: Client, report: Report) -> None:
+    """Warnings, then what is not well. Ends with 1 when something isn't."""
+    _warn(client, report.results, report.timeout > 0)
+    for one in report.results:
         for message in one["warnings"]:
             click.echo(f"warning: {one['resource']}: {message}", err=True)
+    hints = way_out(report.results)
+    lines = [f"{one['resource']}: {error}" for one in report.results for error in one["errors"]]
+    lines += [f"{one['resource']}: not running: {message}" for one in report.results for message in one.pop("standing", ())]
+    lines += dict.fromkeys(said for rollout in report.rollouts.values() for said in outcome(rollout))
     if session.form != "table":
-        session.emit({"results": done, "rollouts": rollouts}, "")
-    for rollout in rollouts:
-        lines += outcome(rollout)
+        session.emit({"results": report.results, "rollouts": list(report.rollouts.values())}, "")
     if lines:
-        click.echo("\n".join(lines), err=True)
+        click.echo("\n".join(lines + hints), err=True)
         raise SystemExit(BAD)

@@ -40,7 +40,7 @@ class _Root(click.Group):
 @click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="meshwright")
 def root() -> None:
-    """Meshwright: a service mesh run from playbooks and stacks.
+    """Meshwright: a service mesh that is run from playbooks; its control plane, and what to ask it.
 
     Ends with 0 when all is well, 1 when what was asked about is not, 2 when it could not be asked. `meshwright agent` runs beside an Envoy.
     """

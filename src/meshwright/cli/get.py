@@ -31,7 +31,13 @@ def get(session: Session, kind: str, name: str, namespace: str, everywhere: bool
     documents = [answer] if name else answer["items"]
     if not name:  # a List, which `apply` and other tools read
         answer = {"apiVersion": "v1", "kind": "List", "metadata": answer["metadata"], "items": documents}
-    session.emit(answer, _table(documents) if documents else "nothing found")
+    session.emit(answer, _table(documents) if documents else _nothing("" if everywhere else namespace))
+
+
+def _nothing(namespace: str) -> str:
+    if not namespace:
+        return "nothing found in any namespace"
+    return f"nothing found in namespace {namespace}; -n NAMESPACE looks in another one, -A in all"
 
 
 def _table(documents: list[Any]) -> str:

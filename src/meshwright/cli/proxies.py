@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import click
 
+from meshwright.cli.connection import good
+from meshwright.cli.failure import Bad
 from meshwright.cli.output import columns
 from meshwright.cli.rollout import refused
 from meshwright.cli.session import Session, online
@@ -23,13 +25,20 @@ def proxies(session: Session) -> None:
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", metavar="NAME.NAMESPACE")
 @click.argument("what", type=click.Choice(["status", "config"]), default="status")
 @online
 def proxy(session: Session, id: str, what: str) -> None:
-    """Show one proxy (ID: NAME.NAMESPACE): its state, or the configuration it is told to run."""
+    """Show one proxy: its state, or the configuration it is told to run.
+
+    The id of a proxy is NAME.NAMESPACE of its workload, like reviews-web3.shop; `meshwright proxies` lists them.
+    """
+    path = f"/mesh/v1/proxies/{quote(id, safe='')}"
     with session.client() as client:
-        answer = client.get(f"/mesh/v1/proxies/{quote(id, safe='')}" + ("/config" if what == "config" else ""))
+        found = client.ask("GET", path)
+        if found.status in (400, 404):
+            raise Bad(f"there is no proxy {id}; the ids are NAME.NAMESPACE, see `meshwright proxies`")
+        answer = client.get(f"{path}/config") if what == "config" else good(found).body
     session.emit(answer, _status(answer) if what == "status" else _config(answer))
 
 

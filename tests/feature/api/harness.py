@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from meshwright.api.app import build
 from meshwright.api.audit import AuditLog
-from meshwright.api.auth import TokenGrant, create_api_token
+from meshwright.api.auth import API_PREFIX, TokenGrant, new_token, store_api_token
 from meshwright.api.call import Parts
 from meshwright.api.policy import Role
 from meshwright.api.server import ApiServer, listen
@@ -247,8 +247,12 @@ class Mesh:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(DEADLINE)
 
     def token(self, role: Role, *namespaces: str, ttl: float | None = None) -> str:
-        grant = TokenGrant(role.value, (role,), namespaces, ttl)
-        return self.do(create_api_token(self.store, self.clock, grant, self.random))
+        return self.grant(TokenGrant(role.value, (role,), namespaces, ttl))
+
+    def grant(self, grant: TokenGrant) -> str:
+        token = new_token(API_PREFIX, self.random)
+        self.do(store_api_token(self.store, self.clock, grant, token))
+        return token
 
     def client(self, token: str = "", **kwargs: Any) -> httpx2.Client:
         context = ssl.create_default_context(cadata=self.ca.pem.decode())

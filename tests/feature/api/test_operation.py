@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshwright.api.audit import Broken, verify
+from meshwright.api.auth import TokenGrant
 from meshwright.api.policy import Role
 from meshwright.model.decode import decode
 from meshwright.model.identity import ProxyId
@@ -190,11 +191,7 @@ def test_writes_are_logged_and_reads_are_not(mesh: Mesh, admin: httpx2.Client) -
 
 
 def test_the_role_of_a_first_administrator(mesh: Mesh) -> None:
-    from meshwright.api.auth import TokenGrant, create_api_token
-
-    grant = TokenGrant("admin", (Role.MESH_ADMIN, Role.SECURITY_ADMIN))
-    token = mesh.do(create_api_token(mesh.store, mesh.clock, grant, mesh.random))
-    with mesh.client(token) as client:
+    with mesh.client(mesh.grant(TokenGrant("admin", (Role.MESH_ADMIN, Role.SECURITY_ADMIN)))) as client:
         assert client.put(path_of(virtual_service()), json=virtual_service()).status_code == 201
         assert client.get("/mesh/v1/audit").status_code == 200
         listed = client.get("/mesh/v1/tokens").json()["items"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from meshwright.api import parameters
-from meshwright.api.auth import Authenticator, TokenGrant, create_api_token, token_key
+from meshwright.api.auth import API_PREFIX, Authenticator, TokenGrant, new_token, store_api_token, token_key
 from meshwright.api.handlers.resources import merge_patch
 from meshwright.api.numbers import Numbers
 from meshwright.api.policy import TABLE, Role
@@ -69,7 +69,8 @@ def test_tokens_are_found_by_hash_only() -> None:
     store, clock = MemoryStore(), TestClock()
 
     async def walk() -> None:
-        token = await create_api_token(store, clock, TokenGrant("ci", (Role.READER,), ttl=60), CountingRandom())
+        token = new_token(API_PREFIX, CountingRandom())
+        await store_api_token(store, clock, TokenGrant("ci", (Role.READER,), ttl=60), token)
         records, _ = await store.list("tokens/")
         assert [record.key for record in records] == [token_key(token)]
         assert token.removeprefix("mwa_") not in str(records)

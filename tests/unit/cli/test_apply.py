@@ -55,8 +55,15 @@ def test_as_json(mesh: Mesh, run: Run, rules: str) -> None:
     first = serve_rollouts(mesh, rollout(0))
     answer = json.loads(run("apply", "-f", rules, "-o", "json").stdout)
     assert answer["results"] == [
-        {"resource": "ServiceEntry/shop/reviews", "result": "created", "revision": first, "errors": [], "warnings": []},
-        {"resource": "VirtualService/shop/reviews", "result": "created", "revision": first + 1, "errors": [], "warnings": []},
+        {"resource": "ServiceEntry/shop/reviews", "result": "created", "revision": first, "errors": [], "refusedBy": [], "warnings": []},
+        {
+            "resource": "VirtualService/shop/reviews",
+            "result": "created",
+            "revision": first + 1,
+            "errors": [],
+            "refusedBy": [],
+            "warnings": [],
+        },
     ]
     assert [one["state"] for one in answer["rollouts"]] == ["done", "done"]
 
@@ -79,18 +86,56 @@ def test_it_waits_until_all_have_it(mesh: Mesh, run: Run, rules: str) -> None:
     assert len(mesh.controller.waits) == 6
 
 
-def test_a_refusal_is_told_in_envoys_words(mesh: Mesh, run: Run, rules: str) -> None:
+def refused(*refs: str) -> dict[str, Any]:
     refusal = {
         "proxy": "cart.shop",
         "type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": "80",
         "message": "route: unknown cluster 'x'",
-        "refs": ["VirtualService/shop/reviews"],
+        "refs": list(refs),
     }
-    serve_rollouts(mesh, rollout(0, "rejected", rejections=[refusal]))
+    return rollout(0, "rejected", rejections=[refusal])
+
+
+def test_a_refusal_is_told_in_envoys_words(mesh: Mesh, run: Run, rules: str) -> None:
+    serve_rollouts(mesh, refused("VirtualService/shop/reviews"))
     found = run("apply", "-f", rules)
     assert found.exit_code == 1
-    assert "cart.shop refuses RouteConfiguration 80 (VirtualService/shop/reviews): route: unknown cluster 'x'" in found.stderr
+    assert found.stdout.splitlines() == [
+        "ServiceEntry/shop/reviews created",
+        "VirtualService/shop/reviews created, but refused by 1 of 2 proxies",
+    ]
+    assert found.stderr.splitlines() == [
+        "cart.shop refuses RouteConfiguration 80 (VirtualService/shop/reviews): route: unknown cluster 'x'",
+        "What is refused is stored all the same; these proxies keep what they ran before. See more: `meshwright proxy cart.shop`. Undo:",
+        "  meshwright delete VirtualService reviews -n shop",
+    ]
+    changed = virtual_service()
+    changed["spec"]["http"][0]["timeout"] = "2s"
+    serve_rollouts(mesh, refused("VirtualService/shop/reviews"))
+    again = run("apply", "-f", "-", "-o", "json", stdin=json.dumps(changed))
+    assert (again.exit_code, json.loads(again.stdout)["results"][0]["refusedBy"]) == (1, ["cart.shop"])
+    assert "apply VirtualService/shop/reviews as it was before, or: meshwright delete" in again.stderr
+
+
+def test_a_deletion_is_refused_in_words_about_what_is_left(mesh: Mesh, run: Run, rules: str) -> None:
+    run("apply", "-f", rules, "--no-wait")
+    serve_rollouts(mesh, refused("DestinationRule/shop/other"))
+    found = run("delete", "vs", "reviews", "-n", "shop")
+    assert found.exit_code == 1
+    assert found.stdout == "VirtualService/shop/reviews deleted, but 1 of 2 proxies refuse what is there without it\n"
+    assert "  apply VirtualService/shop/reviews again" in found.stderr
+
+
+def test_what_was_stored_is_said_though_nobody_can_say_who_runs_it(mesh: Mesh, run: Run, rules: str) -> None:
+    first = serve_rollouts(mesh, rollout(0))
+    del mesh.controller.rollouts[first + 1]
+    found = run("apply", "-f", rules)
+    assert found.exit_code == 1
+    assert found.stdout.splitlines() == [
+        "ServiceEntry/shop/reviews created",
+        "VirtualService/shop/reviews created, but who runs it is not known",
+    ]
 
 
 def test_what_stands_refused_is_bad_though_nothing_changed(mesh: Mesh, run: Run, rules: str) -> None:
@@ -99,7 +144,9 @@ def test_what_stands_refused_is_bad_though_nothing_changed(mesh: Mesh, run: Run,
     mesh.controller.by_ref[Ref("VirtualService", "shop", "reviews")] = (Condition("Programmed", "False", "RefusedByProxy", words),)
     found = run("apply", "-f", rules)
     assert found.exit_code == 1
-    assert found.stderr == f"VirtualService/shop/reviews: not running: {words}\n"
+    assert "VirtualService/shop/reviews unchanged, and still refused by proxies\n" in found.stdout
+    assert found.stderr.startswith(f"VirtualService/shop/reviews: not running: {words}\nWhat is refused is stored all the same;")
+    assert "See more: `meshwright proxies`" in found.stderr
 
 
 def test_time_is_over(mesh: Mesh, run: Run, rules: str) -> None:
@@ -107,6 +154,7 @@ def test_time_is_over(mesh: Mesh, run: Run, rules: str) -> None:
     found = run("apply", "-f", rules, "--timeout", "1")
     assert found.exit_code == 1
     assert f"revision {first}: 1 of 2 proxies run it; waiting for cart.shop" in found.stderr
+    assert found.stdout.startswith("ServiceEntry/shop/reviews created, but not everywhere yet\n")
 
 
 def test_one_bad_document_and_nothing_is_sent(mesh: Mesh, run: Run, tmp_path: Path) -> None:
@@ -134,7 +182,7 @@ def test_dry_run_and_namespace(mesh: Mesh, run: Run) -> None:
     document = service_entry()
     del document["metadata"]["namespace"]
     found = run("apply", "-f", "-", "-n", "bank", "--dry-run", stdin=json.dumps(document))
-    assert (found.exit_code, found.stdout) == (0, "ServiceEntry/bank/reviews created\n")
+    assert (found.exit_code, found.stdout) == (0, "ServiceEntry/bank/reviews created (dry run)\n")
     assert mesh.stored() == {}
 
 

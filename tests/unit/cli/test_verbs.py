@@ -47,7 +47,8 @@ def test_get(mesh: Mesh, run: Run) -> None:
         "shop       reviews  1           True      -         False (RefusedByProxy)  2030-01-01T00:00:00Z",
     ]
     assert run("get", "VirtualService", "-n", "bank").stdout.count("\n") == 2
-    assert run("get", "virtualservices").stdout == "nothing found\n"
+    assert run("get", "virtualservices").stdout == "nothing found in namespace default; -n NAMESPACE looks in another one, -A in all\n"
+    assert run("get", "dr", "-A").stdout == "nothing found in any namespace\n"
     assert json.loads(run("get", "vs", "reviews", "-n", "shop", "-o", "json").stdout)["spec"] == virtual_service()["spec"]
     missing = run("get", "vs", "none")
     assert (missing.exit_code, "there is no VirtualService 'none'" in missing.stderr) == (1, True)
@@ -76,7 +77,9 @@ def test_proxies(mesh: Mesh, run: Run) -> None:
     ]
     assert run("proxy", "away.shop").stdout.splitlines()[-1] == "refuses ROUTE 80: unknown cluster"
     assert json.loads(run("proxy", "cart.shop", "status", "-o", "json").stdout) == PROXY
-    assert run("proxy", "none.shop").exit_code == 1
+    wrong = run("proxy", "cart")
+    assert (wrong.exit_code, "there is no proxy cart; the ids are NAME.NAMESPACE, see `meshwright proxies`" in wrong.stderr) == (1, True)
+    assert "NAME.NAMESPACE" in run("proxy", "-h").stdout.splitlines()[0]
     assert run("proxy", "cart.shop", "config").exit_code == 1
     assert run("proxy", "cart.shop", "diff").exit_code == 2
 
@@ -167,6 +170,7 @@ def test_serve_refuses_bad_settings(offline: Run, tmp_path: Path) -> None:
 
 def test_help_names_every_verb(offline: Run) -> None:
     text = offline("--help").stdout
+    assert "stacks" not in text
     for verb in ("serve", "check", "apply", "delete", "get", "proxies", "proxy", "rollout", "token", "node", "audit"):
         assert f"  {verb} " in text
         assert offline(verb, "-h").exit_code == 0
