@@ -21,3 +21,17 @@ attributes:
     membership:
       - meshwright.mesh.control_plane
 """
+
+    # For modules that only read.
+    INFO = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details: Only reads.
+  diff_mode:
+    support: N/A
+    details: Changes nothing.
+  idempotent:
+    support: full
+"""

@@ -40,5 +40,16 @@ def run(module: AnsibleModule, work: t.Callable[[ApiClient], dict[str, t.Any]]) 
 
 
 def failure(error: ApiError) -> dict[str, t.Any]:
-    """The result of a task that the API refused."""
-    return {"msg": error.message, "reason": error.reason, "status": error.status, "violations": error.violations}
+    """The result of a task that the API refused. `msg` has every violation, one a line."""
+    return {
+        "msg": "\n".join([error.message, *_lines(error.violations)]),
+        "reason": error.reason,
+        "status": error.status,
+        "violations": error.violations,
+    }
+
+
+def _lines(violations: t.Iterable[t.Mapping[str, str]]) -> list[str]:
+    """`KIND/NAMESPACE/NAME: path: Reason: message`, of what is there of these."""
+    parts = [[one.get(key) for key in ("resource", "path", "reason", "message")] for one in violations]
+    return ["  " + ": ".join(part for part in one if part) for one in parts]

@@ -20,16 +20,8 @@ requirements:
   - python >= 3.9
 extends_documentation_fragment:
   - meshwright.mesh.attributes
+  - meshwright.mesh.attributes.info
   - meshwright.mesh.control_plane
-attributes:
-  check_mode:
-    support: full
-    details: Only reads.
-  diff_mode:
-    support: N/A
-    details: Changes nothing.
-  idempotent:
-    support: full
 options:
   id:
     description: Only these proxies, each as C(NAME.NAMESPACE).

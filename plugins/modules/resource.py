@@ -17,6 +17,7 @@ description:
   - Creates, changes and deletes documents of the rule API, for example VirtualServices and AuthorizationPolicies.
   - The task ends when every connected proxy concerned has taken the change, and fails with Envoy's own words when one refuses it.
   - All documents of one task are checked by the control plane before the first of them is stored.
+  - What is stored and yet leads nowhere (a host or subset that is not there) is a warning, each time, and not a failure.
 notes:
   - The task runs where it is delegated to, and the rule API must be reachable from there. Usually that is V(localhost).
 requirements:
@@ -165,10 +166,29 @@ rollout:
       description: How long it was waited.
       type: float
 violations:
-  description: Everything that is wrong with a document that the control plane does not take, each with C(path), C(reason), C(message).
+  description:
+    - Everything that is wrong with the documents that the control plane does not take. C(msg) has the same, one a line.
+    - Documents that are given together are all looked at before the first is stored, so that this is of all of them.
   returned: when a document is refused
   type: list
   elements: dict
+  contains:
+    resource:
+      description: The document, as C(KIND/NAMESPACE/NAME).
+      type: str
+      sample: VirtualService/shop/reviews
+    path:
+      description: Where in the document.
+      type: str
+      sample: spec.http[0].route[0].weigth
+    reason:
+      description: What is wrong, in one word.
+      type: str
+      sample: UnknownField
+    message:
+      description: What is wrong, in a sentence.
+      type: str
+      sample: unknown field; did you mean `weight`?
 reason:
   description: Why, in one word, for example V(Invalid), V(Forbidden), V(RefusedByProxy) or V(Timeout).
   returned: on failure
@@ -227,8 +247,27 @@ def store(client: ApiClient, document: Document, with_before: bool, dry_run: boo
     try:
         answer = client.put(document.path, document.body, dry_run)
     except ApiError as error:
-        raise ApiError("%s: %s" % (document.label, error.message), error.status, error.reason, error.violations) from error
+        violations = [{"resource": document.label, **one} for one in error.violations]
+        message = "%s is refused:" % document.label if violations else "%s: %s" % (document.label, error.message)
+        raise ApiError(message, error.status, error.reason, violations) from error
     return Outcome(document, before, answer.data, answer.revision, answer.changed)
+
+
+def check(client: ApiClient, documents: t.Sequence[Document]) -> None:
+    """Lets the control plane look at all of them, storing none. Raises ApiError with what is wrong with each."""
+    errors = []
+    for document in documents:
+        try:
+            store(client, document, with_before=False, dry_run=True)
+        except ApiError as error:
+            if not error.violations:
+                raise
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        message = "%d of %d documents are refused, and none is stored:" % (len(errors), len(documents))
+        raise ApiError(message, errors[0].status, errors[0].reason, [one for error in errors for one in error.violations])
 
 
 def remove(client: ApiClient, document: Document, dry_run: bool) -> Outcome:
@@ -248,8 +287,7 @@ def carry_out(client: ApiClient, module: AnsibleModule, documents: list[Document
     if module.params["state"] == "absent":
         return [remove(client, document, module.check_mode) for document in documents]
     if len(documents) > 1 and not module.check_mode:
-        for document in documents:
-            store(client, document, with_before=False, dry_run=True)
+        check(client, documents)
     return [store(client, document, module._diff, module.check_mode) for document in documents]
 
 

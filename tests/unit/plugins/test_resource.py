@@ -113,9 +113,26 @@ def test_all_are_checked_before_one_is_stored(api: FakeApi) -> None:
     violation = {"path": "spec.http[0].bogus", "reason": "UnknownField", "message": "is not a field"}
     api.refuse[PATH + "-2"] = Refused(422, "Invalid", "spec.http[0].bogus: is not a field", (violation,))
     failed = run_module("resource", {**api.options, "definition": [rule(), rule(name="reviews-2")]})
-    assert failed["failed"] and failed["reason"] == "Invalid" and failed["violations"] == [violation]
-    assert failed["msg"].startswith("VirtualService/shop/reviews-2: ")
+    assert failed["failed"] and failed["reason"] == "Invalid"
+    assert failed["violations"] == [{"resource": "VirtualService/shop/reviews-2", **violation}]
+    assert failed["msg"].splitlines() == [
+        "VirtualService/shop/reviews-2 is refused:",
+        "  VirtualService/shop/reviews-2: spec.http[0].bogus: UnknownField: is not a field",
+    ]
     assert api.writes == [] and api.stored == {}
+
+
+def test_all_that_is_wrong_with_all_documents_is_said_at_once(api: FakeApi) -> None:
+    violations = tuple({"path": f"spec.{name}", "reason": "UnknownField", "message": "is not a field"} for name in ("a", "b"))
+    for suffix in ("", "-3"):
+        api.refuse[PATH + suffix] = Refused(422, "Invalid", "2 violations", violations)
+    failed = run_module("resource", {**api.options, "definition": [rule(), rule(name="reviews-2"), rule(name="reviews-3")]})
+    assert failed["msg"].splitlines()[0] == "2 of 3 documents are refused, and none is stored:"
+    assert failed["msg"].count("UnknownField: is not a field") == 4 and len(failed["violations"]) == 4
+    assert "  VirtualService/shop/reviews-3: spec.b: UnknownField: is not a field" in failed["msg"].splitlines()
+    alone = run_module("resource", {**api.options, "definition": rule()})
+    assert alone["msg"].splitlines()[1:] == [f"  VirtualService/shop/reviews: spec.{name}: UnknownField: is not a field" for name in "ab"]
+    assert api.writes == [("PUT", PATH)] and api.stored == {}
 
 
 def test_files_with_several_documents(api: FakeApi, tmp_path: Path) -> None:
