@@ -21,7 +21,7 @@ import structlog
 from cryptography.hazmat.primitives import serialization
 
 from meshwright.api.app import build
-from meshwright.api.audit import AuditLog
+from meshwright.api.audit import AuditLog, Room
 from meshwright.api.auth import API_PREFIX, TokenGrant, new_token, store_api_token, token_key
 from meshwright.api.call import Parts
 from meshwright.api.policy import Role
@@ -169,7 +169,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
     authority = Authority.open(settings.data_dir / "ca", DiskKeys(settings.data_dir / "ca"), settings.trust_domain, clock=clock)
     sock = listen(settings.api_bind, settings.api_port)
     store = await SqliteStore.open(settings.data_dir / "store.db")
-    audit = AuditLog(settings.data_dir / "audit.log", clock)
+    audit = AuditLog(settings.data_dir / "audit.log", clock, room=Room(settings.limits.audit_file_bytes, settings.limits.audit_files))
     try:
         await admin_token(store, clock, settings.data_dir)
         mesh = MeshSettings(settings.trust_domain, settings.domain, settings.root_namespace)

@@ -33,6 +33,8 @@ class Limits:
     attestations_per_second: float = 20.0
     discovery_accepts_per_second: float = 100.0
     discovery_streams_per_proxy: int = 8
+    audit_file_bytes: int = 64 * 1024 * 1024
+    audit_files: int = 8
 
 
 @dataclasses.dataclass(frozen=True)

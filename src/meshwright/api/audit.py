@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit: JSON lines, each holding the SHA-256 of the one before, in a file 0600. A write of the API begins with a durable line, or is
-refused; its end is a second line."""
+"""The audit: JSON lines, each holding the SHA-256 of the one before, in files 0600 of bounded size and number (chain). A write of the API
+begins with a durable line, or is refused; its end is a second line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from meshwright.api import chain
 from meshwright.api.auth import rfc3339
+from meshwright.api.chain import MAX_LINE, Entry
 from meshwright.clock import Clock
-from meshwright.errors import MeshwrightError, Unavailable
+from meshwright.errors import Unavailable
 
-GENESIS = "0" * 64
 _UNWRITABLE = "the audit can't be written, so nothing is: see the control plane's log and its disk"
-MAX_LINE = 16 * 1024
 
 
 class Fact(NamedTuple):
@@ -39,53 +39,64 @@ class Fact(NamedTuple):
     detail: tuple[tuple[str, str], ...] = ()
 
 
-class Entry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One line of the file."""
+class Room(NamedTuple):
+    """How much of the disk the audit may take: so many files of about so many bytes; the oldest is removed for a new one."""
 
-    seq: int
-    time: str
-    principal: str
-    source: str
-    request_id: str
-    route: str
-    key: str
-    before: str
-    after: str
-    revision: int
-    outcome: str
-    prev: str
-    detail: dict[str, str] = {}
+    file_bytes: int = 64 * 1024 * 1024
+    files: int = 8
 
 
-class Broken(MeshwrightError):
-    """The chain doesn't hold; the message names the first bad line."""
+class _File:
+    """The file that is written, or one before it for which somebody still waits. `first` is the number of its first line (0: none)."""
 
-    reason = "AuditBroken"
+    def __init__(self, path: Path) -> None:
+        """Opens or makes it. Raises OSError."""
+        self.fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.size = _cut_torn_line(self.fd)
+        self.first = 0
+        self.waiting = 0
+        self.done = False
+
+    def finish(self) -> None:
+        """Nothing is written to it any more: it is closed when nobody waits for it."""
+        self.done = True
+        self.left()
+
+    def left(self) -> None:
+        if self.done and not self.waiting:
+            self.done = False
+            os.close(self.fd)
 
 
 class AuditLog:
     """One appender, used in the event loop: lines are in the order of the calls; syncing to the disk is done in a thread."""
 
-    def __init__(self, path: Path, clock: Clock, sync: Callable[[int], None] = os.fsync) -> None:
+    def __init__(self, path: Path, clock: Clock, sync: Callable[[int], None] = os.fsync, room: Room = Room()) -> None:  # noqa: B008 (immutable)
         """Opens or makes the file. Raises Unavailable when that can't be done, Broken when its last line is no entry."""
         self._path = path
         self._clock = clock
         self._sync = sync
+        self._room = room
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._size = _cut_torn_line(self._fd)
+            self._file = _File(path)
+            self._seq, self.head = chain.last(path)
+            self._file.first = chain.first(path)
         except OSError as error:
             raise Unavailable(f"the audit {path} can't be opened: {error.strerror}") from error
-        self._seq, self.head = _last(self._fd, self._size)
 
     async def append(self, fact: Fact, *, durable: bool = True) -> int:
         """Its sequence number. `durable`: on the disk before this returns, else with the next one that is. Raises Unavailable."""
         seq = self.note(fact)
         if durable:
+            file = self._file
+            file.waiting += 1
             try:
-                await asyncio.to_thread(self._sync, self._fd)
+                await asyncio.to_thread(self._sync, file.fd)
             except OSError as error:
                 raise Unavailable(_UNWRITABLE) from error
+            finally:
+                file.waiting -= 1
+                file.left()
         return seq
 
     def note(self, fact: Fact) -> int:
@@ -107,11 +118,13 @@ class AuditLog:
         )
         line = msgspec.json.encode(entry)
         try:
+            self._turn(len(line) + 1)
             self._write(line + b"\n")
         except OSError as error:
             raise Unavailable(_UNWRITABLE) from error
         self._seq += 1
-        self._size += len(line) + 1
+        self._file.size += len(line) + 1
+        self._file.first = self._file.first or self._seq
         self.head = hashlib.sha256(line).hexdigest()
         return self._seq
 
@@ -133,40 +146,52 @@ class AuditLog:
             )
         )
 
+    def _turn(self, size: int) -> None:
+        """Begins a new file when this one is full. A crash between renaming and the first line leaves an empty file or none: the next
+        start goes on from the file before. Raises OSError; then the old file is gone on with."""
+        full = self._file
+        if not full.first or full.size + size <= self._room.file_bytes:
+            return
+        self._sync(full.fd)
+        kept = chain.older_name(self._path, full.first)
+        self._path.rename(kept)
+        try:
+            self._file = _File(self._path)
+        except OSError:
+            kept.rename(self._path)
+            raise
+        full.finish()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Removes the oldest files, and makes what was renamed last a crash."""
+        earlier = chain.older(self._path)
+        for _, file in earlier[: max(0, len(earlier) + 1 - self._room.files)]:
+            file.unlink()
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._sync(directory)
+        finally:
+            os.close(directory)
+
     def _write(self, data: bytes) -> None:
         """All of the line or nothing of it."""
         try:
-            if os.write(self._fd, data) != len(data):
+            if os.write(self._file.fd, data) != len(data):
                 raise OSError(errno.ENOSPC, "no space left for the whole line")
         except OSError:
             try:
-                os.ftruncate(self._fd, self._size)
+                os.ftruncate(self._file.fd, self._file.size)
             except OSError:
                 pass  # the torn tail is cut when the file is opened next; until then `verify` shows it
             raise
 
     async def after(self, seq: int, limit: int) -> list[Entry]:
         """At most `limit` entries with a greater number, in order."""
-        return await asyncio.to_thread(_read_after, self._path, seq, limit)
+        return await asyncio.to_thread(chain.read_after, self._path, seq, limit)
 
     def close(self) -> None:
-        os.close(self._fd)
-
-
-def verify(path: Path) -> tuple[int, str]:
-    """(number of lines, head hash). Raises Broken at the first line that was changed, left out or put in."""
-    head, count = GENESIS, 0
-    with path.open("rb") as file:
-        for line in file:
-            count += 1
-            try:
-                entry = msgspec.json.decode(line, type=Entry)
-            except msgspec.DecodeError as error:
-                raise Broken(f"{path}: line {count} is not an entry") from error
-            if entry.seq != count or entry.prev != head or not line.endswith(b"\n"):
-                raise Broken(f"{path}: line {count} does not follow line {count - 1}")
-            head = hashlib.sha256(line[:-1]).hexdigest()
-    return count, head
+        self._file.finish()
 
 
 def _cut_torn_line(fd: int) -> int:
@@ -177,40 +202,3 @@ def _cut_torn_line(fd: int) -> int:
     if keep != size:
         os.ftruncate(fd, keep)
     return keep
-
-
-def _last(fd: int, size: int) -> tuple[int, str]:
-    if size == 0:
-        return 0, GENESIS
-    tail = os.pread(fd, MAX_LINE, max(0, size - MAX_LINE))
-    line = tail[:-1].rpartition(b"\n")[2]
-    try:
-        return msgspec.json.decode(line, type=Entry).seq, hashlib.sha256(line).hexdigest()
-    except msgspec.DecodeError as error:
-        raise Broken("the last line of the audit is not an entry: move the file away, it can't be continued") from error
-
-
-def _read_after(path: Path, seq: int, limit: int) -> list[Entry]:
-    """Numbers grow along the file: its halves are halved until the place is near."""
-    found: list[Entry] = []
-    with path.open("rb") as file:
-        low, high = 0, file.seek(0, os.SEEK_END)
-        while high - low > 4 * MAX_LINE:
-            middle = (low + high) // 2
-            file.seek(middle)
-            file.readline()
-            line = file.readline()
-            if line.endswith(b"\n") and msgspec.json.decode(line, type=Entry).seq <= seq:
-                low = middle
-            else:
-                high = middle
-        file.seek(low)
-        if low:
-            file.readline()
-        for line in file:
-            if not line.endswith(b"\n") or len(found) == limit:
-                break
-            entry = msgspec.json.decode(line, type=Entry)
-            if entry.seq > seq:
-                found.append(entry)
-    return found

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from meshwright.api.audit import Broken, verify
 from meshwright.api.auth import TokenGrant
+from meshwright.api.chain import Broken, verify
 from meshwright.api.policy import Role
 from meshwright.model.decode import decode
 from meshwright.model.identity import ProxyId
@@ -142,7 +142,7 @@ def test_the_audit_holds_every_write(mesh: Mesh, admin: httpx2.Client, security:
     assert items[1]["revision"] == int(put.headers["meshwright-revision"])
     assert (items[0]["before"], items[2]["before"]) == ("", items[1]["after"])
     assert security.get("/mesh/v1/audit", params={"after": "2", "limit": "1"}).json()["items"] == [items[2]]
-    assert verify(mesh.audit_path) == (4, answer["head"])
+    assert verify(mesh.audit_path)[:2] == (4, answer["head"])
     assert mesh.audit_path.stat().st_mode & 0o777 == 0o600
 
 

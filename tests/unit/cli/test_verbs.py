@@ -150,11 +150,14 @@ def test_nodes(mesh: Mesh, run: Run, tmp_path: Path) -> None:
 def test_audit_verify(mesh: Mesh, run: Run, offline: Run) -> None:
     put(mesh, virtual_service())
     good = offline("audit", "verify", str(mesh.audit_path))
-    assert (good.exit_code, good.stdout) == (0, f"2 lines, head {mesh.audit.head}\n")
+    assert (good.exit_code, good.stdout) == (0, f"2 lines from line 1 (2030-01-01T00:00:00Z), in 1 file, head {mesh.audit.head}\n")
     mesh.audit_path.write_text(mesh.audit_path.read_text().replace("mesh-admin", "nobody", 1))
     bad = offline("audit", "verify", str(mesh.audit_path))
     assert (bad.exit_code, "line 2 does not follow line 1" in bad.stderr) == (1, True)
-    assert offline("audit", "verify", "/nonexistent").exit_code == 2
+    away = offline("audit", "verify", "/nonexistent")
+    assert away.exit_code == 2
+    assert "run this on the control plane's host" in away.stderr
+    assert "/var/lib/meshwright/control-plane/audit.log" in away.stderr
 
 
 def test_serve_refuses_bad_settings(offline: Run, tmp_path: Path) -> None:
