@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.lab up NAME...|down [NUMBER...]|clean|status`: test hosts by hand."""
+"""`python -m tests.lab up NAME... [--inventory FILE]|down [NUMBER...]|clean|status`: test hosts by hand.
+
+`up` writes an inventory with addresses, the SSH key and known_hosts, which `ansible -i FILE` takes as it is: into the lab's directory, when
+no FILE is named. Groups and variables of your own go into a second inventory (`-i FILE -i mine.yml`)."""
 
 from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 from tests.lab import host, hosts, machine, slot
 
@@ -13,7 +17,9 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 def main(words: list[str]) -> int:
     match words:
-        case ["up", *names] if names and all(NAME.fullmatch(name) for name in names):
+        case ["up", *names, "--inventory", path] if _are_names(names):
+            return _up(names, Path(path))
+        case ["up", *names] if _are_names(names):
             return _up(names)
         case ["down", *numbers]:
             chosen = {int(number) for number in numbers}
@@ -33,7 +39,11 @@ def main(words: list[str]) -> int:
     return 2
 
 
-def _up(names: list[str]) -> int:
+def _are_names(words: list[str]) -> bool:
+    return bool(words) and all(NAME.fullmatch(word) for word in words)
+
+
+def _up(names: list[str], inventory: Path | None = None) -> int:
     reason = machine.provide()
     if reason:
         print(reason, file=sys.stderr)
@@ -42,7 +52,9 @@ def _up(names: list[str]) -> int:
         lab.keep()
         for one in lab.hosts:
             print(f"{one.name}: {one.address} {one.address6}")
+        written = lab.inventory(inventory or lab.home / "inventory.json")
         print(f"lab {lab.slot.number} is up; to be root on a host: ssh -F {host.ssh_config(lab.slot)} {names[0]}")
+        print(f"with Ansible: ansible -i {written} all -m ping")
         print(f"python -m tests.lab down {lab.slot.number} removes it")
     return 0
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def test_hosts_reach_each_other_by_name(lab: Lab, family: str) -> None:
 
 def test_hosts_reach_nothing_else(lab: Lab) -> None:
     assert "Couldn't connect" in lab.host("one").ssh("curl -sS --max-time 5 http://192.0.2.1/", check=False).stderr
+
+
+def test_the_inventory_is_all_that_ansible_needs(lab: Lab, tmp_path: Path) -> None:
+    written = lab.inventory(tmp_path / "inventory.json")
+    command = [str(Path(sys.executable).with_name("ansible")), "-i", str(written), "all", "-m", "ansible.builtin.ping"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and done.stdout.count('"ping": "pong"') == 2, done.stdout + done.stderr
 
 
 def test_a_host_with_another_key_is_refused(lab: Lab) -> None:

@@ -45,6 +45,18 @@ def api(tls: tuple[Path, Path]) -> Iterator[FakeApi]:
 
 
 @pytest.fixture(scope="session")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For ANSIBLE_COLLECTIONS_PATH: the collection as it is in this checkout, without roles and playbooks."""
+    home = tmp_path_factory.mktemp("collections")
+    (home / "ansible_collections" / "meshwright").mkdir(parents=True)
+    place = home / "ansible_collections" / "meshwright" / "mesh"
+    place.mkdir()
+    for part in ("plugins", "meta", "galaxy.yml"):
+        (place / part).symlink_to(ROOT / part)
+    return home
+
+
+@pytest.fixture(scope="session")
 def names() -> ModuleType:
     """The program meshwright-names as a module."""
     path = ROOT / "roles" / "sidecar" / "files" / "meshwright-names"

@@ -10,23 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ansible_collections.meshwright.mesh.plugins.module_utils import node_document
 
 from tests.unit.plugins.api_fake import TOKEN, FakeApi
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="session")
-def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("collections")
-    (home / "ansible_collections" / "meshwright").mkdir(parents=True)
-    place = home / "ansible_collections" / "meshwright" / "mesh"
-    place.mkdir()
-    for part in ("plugins", "meta", "galaxy.yml"):
-        (place / part).symlink_to(ROOT / part)
-    return home
 
 
 def play(collections: Path, api: FakeApi, *tasks: dict[str, Any]) -> list[dict[str, Any]]:
