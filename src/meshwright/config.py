@@ -22,7 +22,7 @@ MAX_SVID_TTL_SECONDS = 30 * 24 * 3600.0
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds on what callers may ask at once (table `[limits]`). Rates are per second and caller."""
+    """Bounds on what callers may ask at once, and on what is kept (table `[limits]`). Rates are per second and caller."""
 
     body_bytes: int = 1024 * 1024
     connections: int = 1024
@@ -33,6 +33,9 @@ class Limits:
     attestations_per_second: float = 20.0
     discovery_accepts_per_second: float = 100.0
     discovery_streams_per_proxy: int = 8
+    resources_per_namespace: int = 5_000
+    bytes_per_namespace: int = 64 * 1024 * 1024
+    resources: int = 50_000
     audit_file_bytes: int = 64 * 1024 * 1024
     audit_files: int = 8
 

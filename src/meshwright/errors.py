@@ -95,6 +95,13 @@ class Limited(MeshwrightError):
     http_status = 429
 
 
+class Full(MeshwrightError):
+    """As much is kept as the settings allow. Asking again doesn't help; deleting something does."""
+
+    reason = "LimitReached"
+    http_status = 403
+
+
 class Unavailable(MeshwrightError):
     """Not ready yet, or something it needs is away."""
 

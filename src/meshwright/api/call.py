@@ -16,6 +16,7 @@ from meshwright.api import parameters
 from meshwright.api.answers import error_answer, error_body, json_answer
 from meshwright.api.audit import AuditLog
 from meshwright.api.auth import ANONYMOUS, Authenticator, Principal
+from meshwright.api.census import Census
 from meshwright.api.metrics import Metrics
 from meshwright.api.numbers import Numbers
 from meshwright.api.policy import Rate, Rule, allowed
@@ -67,6 +68,7 @@ class Api:
         self.watches = 0
         # What must not be decided twice at once in this process: the numbers of services, and who owns a host key or a workload.
         self.numbers = Numbers(parts.store)
+        self.census = Census(parts.store, limits)
         self.numbering = asyncio.Lock()
         self.enrolling = asyncio.Lock()
 

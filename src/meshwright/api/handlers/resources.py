@@ -82,6 +82,7 @@ async def delete(call: Call) -> Response:
             revision = await commit(call, Delete(target.key, expected=record.revision), record)
         except Conflict:
             continue
+        call.api.census.gone(target.namespace, record.value)
         return json_answer(gone, headers=write_headers(revision, changed=True))
     raise Conflict(f"{target.ref} changes faster than it can be deleted: try again")
 
@@ -205,12 +206,15 @@ async def _store_managed(call: Call, target: Target, step: _Step) -> Response:
         resource = await call.api.numbers.complete(call.parts.controller.world, resource)
     value = msgspec.json.encode(_storable(resource))
     expected = step.record.revision if step.record else 0
+    before = step.record.value if step.record else None
     if call.dry_run:
+        await call.api.census.check(target.namespace, before, value)
         revision = await current_revision(call)
         made = Record(target.key, value, expected, expected)
     else:
-        call.api.numbers.keep(resource)
-        revision = await commit(call, Put(target.key, value, expected=expected), step.record)
+        async with call.api.census.place(target.namespace, before, value):
+            call.api.numbers.keep(resource)
+            revision = await commit(call, Put(target.key, value, expected=expected), step.record)
         made = Record(target.key, value, revision, step.record.created if step.record else revision)
     status = 200 if step.record else 201
     conditions = world_checks(call.parts.controller.world, resource)
