@@ -9,7 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import config_source_pb2
+from google.protobuf import duration_pb2
 
+from meshwright.agent.exits import FAILED
 from meshwright.model.identity import ProxyId
 from tests.feature.agent.control_plane import NAMES, ControlPlane, TestCa
 from tests.feature.agent.processes import Load, Workload, free_port, play, until
@@ -80,6 +84,35 @@ def test_configuration_and_names_arrive(tmp_path: Path, binary: Path) -> None:
         assert said["agent"]["connected"] and said["agent"]["envoys"] == 1 and said["svid"]["lifeLeft"] > 0.9
         assert workload.rss() <= MAX_RSS_KB
         print("VmRSS kB", workload.rss())
+        await mesh.stop()
+
+    play(walk)
+
+
+def test_a_cluster_that_was_accepted_and_has_no_endpoints_yet_is_not_ready(tmp_path: Path, binary: Path) -> None:
+    mesh = Mesh(tmp_path)
+    ads = config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(),
+        resource_api_version=config_source_pb2.V3,
+        initial_fetch_timeout=duration_pb2.Duration(seconds=0),  # it warms until they come
+    )
+    late = cluster_pb2.Cluster(
+        name="late",
+        type=cluster_pb2.Cluster.EDS,
+        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads),
+    )
+
+    async def walk() -> None:
+        workload = await mesh.start(binary)
+        await mesh.plane.put(CLUSTER, "late", late.SerializeToString())
+        await mesh.plane.until(lambda: CLUSTER in {t for t, _ in mesh.plane.acked})
+        wait = await workload.command("wait-ready", "--timeout", "0.2")
+        assert await wait.wait() == FAILED
+        status = await workload.command("status")
+        assert status.stdout is not None
+        said = json.loads(await status.stdout.read())["envoy"]
+        await status.wait()
+        assert (said["state"], said["warming_clusters"], said["ready"]) == ("LIVE", 1, False)
         await mesh.stop()
 
     play(walk)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-from tests.lab import base, host, machine, network, slot
+from tests.lab import base, host, inotify, machine, network, slot
 from tests.lab.host import Host
 from tests.lab.slot import Slot
 
@@ -35,6 +35,7 @@ class Lab:
         root = base.root()
         self.slot = slot.claim()
         try:
+            inotify.allow()
             self._make(root)
         except BaseException:
             remove(self.slot)
@@ -121,6 +122,7 @@ def remove(gone: Slot) -> None:
         host.remove(gone, directory.name)
     network.remove_bridge(gone)
     shutil.rmtree(home, ignore_errors=True)
+    inotify.put_back()
 
 
 def clean() -> list[int]:

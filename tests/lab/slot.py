@@ -102,8 +102,8 @@ def removal() -> Iterator[None]:
         yield
 
 
-def all_slots() -> list[Slot]:
-    found = [Slot(int(path.name)) for path in STATE.glob("*") if path.name.isdigit()] if STATE.exists() else []
+def all_slots(state: Path = STATE) -> list[Slot]:
+    found = [Slot(int(path.name)) for path in state.glob("*") if path.name.isdigit()] if state.exists() else []
     return sorted(found, key=lambda slot: slot.number)
 
 

@@ -92,5 +92,5 @@ def _wait_ready(loaded: settings.Settings, seconds: float) -> int:
     if seen.ready:
         log.info("envoy.ready", listeners=len(seen.active))
         return OK
-    log.error("envoy.not_ready", state=seen.state, warming=list(seen.warming), refused=list(seen.refused))
+    log.error("envoy.not_ready", state=seen.state, warming=list(seen.warming), clusters=seen.warming_clusters, refused=list(seen.refused))
     return FAILED

@@ -14,20 +14,23 @@ from typing import Any, NamedTuple
 REQUEST_SECONDS = 5.0
 POLL_SECONDS = 0.05
 MAX_ANSWER = 64 * 1024 * 1024
+_WARMING_CLUSTERS = "/stats?filter=^cluster_manager.warming_clusters$"
 _DUMP = "/config_dump?resource=dynamic_listeners&mask=name,active_state.version_info,warming_state.version_info,error_state.details"
 
 
 class EnvoyState(NamedTuple):
-    """`state`: LIVE, INITIALIZING, PRE_INITIALIZING, DRAINING, or AWAY when the admin socket doesn't answer. Lists of listener names."""
+    """`state`: LIVE, INITIALIZING, PRE_INITIALIZING, DRAINING, or AWAY when the admin socket doesn't answer. Lists of listener names, and
+    the number of clusters that warm: calls to those are answered with 503."""
 
     state: str
     active: tuple[str, ...] = ()
     warming: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    warming_clusters: int = 0
 
     @property
     def ready(self) -> bool:
-        return self.state == "LIVE" and not self.warming
+        return self.state == "LIVE" and not self.warming and not self.warming_clusters
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -47,7 +50,8 @@ def envoy_state(admin_socket: Path) -> EnvoyState:
         state = _get(admin_socket, "/ready").decode(errors="replace").strip()[:32]
         if state != "LIVE":
             return EnvoyState(state or "AWAY")
-        return _listeners(state, json.loads(_get(admin_socket, _DUMP)))
+        clusters = int(_get(admin_socket, _WARMING_CLUSTERS).rpartition(b":")[2])
+        return _listeners(state, json.loads(_get(admin_socket, _DUMP)))._replace(warming_clusters=clusters)
     except (OSError, http.client.HTTPException, ValueError):
         return EnvoyState("AWAY")
 

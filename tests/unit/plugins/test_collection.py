@@ -68,3 +68,14 @@ def test_every_file_has_a_licence_header() -> None:
                 head = path.read_text()[:600]
                 wanted = "GPL-3.0-or-later" if top == "plugins" else "Apache-2.0"
                 assert f"SPDX-License-Identifier: {wanted}" in head or path.name == "changelog.yaml", path
+
+
+def test_booleans_from_the_command_line_are_converted() -> None:
+    """`-e NAME=false` gives the text "false", which Ansible takes for no condition."""
+    for role in ("control_plane", "sidecar"):
+        options = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]
+        booleans = {name for spec in options.values() for name, option in spec["options"].items() if option["type"] == "bool"}
+        assert booleans, role
+        for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")):
+            bare = re.findall(rf"\b(?:{'|'.join(booleans)})\b(?! \| bool).*", path.read_text())
+            assert bare == [], path
