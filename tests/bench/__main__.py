@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m tests.bench --services S --endpoints E --proxies N [--scoped] [--tls] [--server bare|full] [--json]`, or
-`python -m tests.bench all`.
+`python -m tests.bench --renewals N --proxies P [--json]`, or `python -m tests.bench all`.
 
 Starts the server and the fake proxies in processes of their own, connects all at once, changes one endpoint, then one route, a few times.
-Times are from the change (or the start) to the last ACK; CPU is the server's alone; memory is its peak."""
+Times are from the change (or the start) to the last ACK; CPU is the server's alone; memory is its peak. `--renewals`: P proxies connect by
+mutual TLS, then N certificates are renewed over their connections."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -30,9 +32,12 @@ SHAPES = (
     "--services 1000 --endpoints 2 --proxies 1000 --server bare --scoped",
     "--services 1000 --endpoints 2 --proxies 1000 --server full --scoped",
     "--services 500 --endpoints 5 --proxies 500 --server full",
+    "--services 1000 --endpoints 2 --proxies 1000 --server full --scoped --tls",
     "--services 1000 --endpoints 2 --proxies 2000 --server full --scoped",
+    "--services 1000 --endpoints 2 --proxies 2000 --server full --scoped --tls",
     "--services 1000 --endpoints 3 --proxies 100 --server full",
     "--services 10000 --endpoints 3 --proxies 100 --server full",
+    "--renewals 8000 --proxies 1000",
 )
 
 
@@ -41,7 +46,8 @@ class Process:
 
     def __init__(self, module: str, *options: str) -> None:
         command = [sys.executable, "-m", module, *options]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        env = os.environ | {"MALLOC_ARENA_MAX": "1"}  # as the control plane's unit has it
+        self._child = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.hello = self.read()
 
     def read(self) -> dict[str, Any]:
@@ -135,8 +141,44 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def renewals(args: Any) -> dict[str, Any]:
+    """Each proxy renews at most ten times: more the control plane doesn't allow it at once."""
+    with tempfile.TemporaryDirectory() as certs:
+        nodes = [f"app-{i}.ns-000" for i in range(args.proxies)]
+        write_certificates(Path(certs), [], odd={node: sans_of(node, host=f"vm-{i}") for i, node in enumerate(nodes)})
+        options = (f"--proxies={args.proxies}", f"--certs={certs}")
+        server = Process("tests.bench.issuing", *options)
+        client = Process("tests.bench.renewing", f"--port={server.hello['port']}", *options)
+        try:
+            return _renewals(args, server, client)
+        finally:
+            client.close()
+            server.close()
+
+
+def _renewals(args: Any, server: Process, client: Process) -> dict[str, Any]:
+    idle = server.ask(do="stats")
+    connected = client.ask(do="connect")
+    before = server.ask(do="stats")
+    times = max(1, args.renewals // args.proxies)
+    renewed = client.ask(do="renew", times=times)
+    after = server.ask(do="stats")
+    cpu = after["cpu"] - before["cpu"]
+    return {
+        "shape": f"{times * args.proxies} renewals, {args.proxies} connections",
+        "connect_s": round(connected["seconds"], 3),
+        "connect_cpu_s": round(before["cpu"] - idle["cpu"], 3),
+        "renewals_per_cpu_s": round(times * args.proxies / cpu),
+        "renewals_per_s": round(times * args.proxies / renewed["seconds"]),
+        "peak_mb": after["peak_mb"],
+        "failed": renewed["failed"],
+    }
+
+
 def figures(words: list[str]) -> dict[str, Any]:
     """One measurement, with the options of the command line."""
+    if "--renewals" in words:
+        return renewals(_renewal_options().parse_args(words))
     args = _options().parse_args(words)
     with tempfile.TemporaryDirectory() as scratch:
         if args.tls:
@@ -152,6 +194,14 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--clients", type=int, default=1)
+    return parser
+
+
+def _renewal_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--renewals", type=int, required=True)
+    parser.add_argument("--proxies", type=int, required=True)
+    parser.add_argument("--json", action="store_true")
     return parser
 
 

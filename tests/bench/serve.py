@@ -81,7 +81,7 @@ def stats(server: DiscoveryServer) -> dict[str, Any]:
 async def serve(args: argparse.Namespace) -> None:
     subject = make_subject(args)
     await subject.start()
-    tls = (lambda: _tls(Path(args.certs))) if args.certs else None
+    tls = (lambda: own_tls(Path(args.certs))) if args.certs else None
     limits = Limits(accept_rate=args.accept_rate, first_at_once=args.first_at_once, first_patience=120.0)
     server = DiscoveryServer(subject.fleet, clock=SystemClock(), trust_domain=TRUST_DOMAIN, tls=tls, limits=limits)
     gc.collect()
@@ -115,7 +115,7 @@ def make_subject(args: argparse.Namespace) -> Subject:
     return Whole(args)
 
 
-def _tls(certs: Path) -> ServerTls:
+def own_tls(certs: Path) -> ServerTls:
     return ServerTls((certs / "key.pem").read_bytes(), (certs / "server.pem").read_bytes(), (certs / "root.pem").read_bytes())
 
 

@@ -18,3 +18,11 @@ def test_every_proxy_gets_everything(options: list[str]) -> None:
     assert report["streams"] == 20
     assert [report[what]["concerned"] for what in ("endpoint", "route")] == [concerned, concerned]
     assert report["kb_per_proxy"] > 1
+
+
+def test_every_renewal_gives_a_certificate() -> None:
+    report = figures(["--renewals", "60", "--proxies", "20"])
+    print(report)
+    assert report["failed"] == []
+    assert report["shape"] == "60 renewals, 20 connections"
+    assert report["renewals_per_cpu_s"] > 0

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m tests.fuzz TARGET... | all [--cases N] [--seconds S] [--keep]`: cases for the readers of tests/fuzz/targets.py, guided by what
 they reach (Atheris, libFuzzer), each target in a process of its own, two at a time, until N cases or S seconds, whichever is first. A line
-of figures for each; exit status 1 when one broke a promise, took too long or too much memory: the case is left in build/fuzz/TARGET/broken-*.
+of figures for each; exit status 1 when one broke a promise, took too long or too much memory: that case is build/fuzz/TARGET/broken-*.
 
-`--keep` puts what the run has reached, made small, into tests/fuzz/corpus."""
+`--keep` puts some of what the run has reached into tests/fuzz/corpus."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = (
 )
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 MEMORY_MB = 1024
-KEPT = 150
+KEPT = 60
 PROCESSES = 2
 
 
@@ -79,17 +79,14 @@ def _reason(log: str) -> str:
 
 
 def keep(name: str) -> None:
-    """Of all that was reached, the fewest cases that reach the same."""
-    place = _place(name)
-    small = place / "small"
-    small.mkdir(exist_ok=True)
-    for old in small.iterdir():
-        old.unlink()
-    _fuzzer(name, "-merge=1", str(small), str(place / "kept"), str(place / "reached"))
-    merged = sorted((path.read_bytes() for path in small.iterdir()), key=lambda case: (len(case), case))
-    step = max(1, len(merged) // KEPT)
-    cases.keep(name, merged[::step])
-    print(f"{name}: {len(merged[::step])} cases kept of {len(merged)}", flush=True)
+    """What is kept, and beside it some of what was reached: small ones and large ones."""
+    before = cases.kept(name)
+    reached = sorted(
+        {path.read_bytes() for path in (OUTPUT / name / "reached").iterdir()} - set(before), key=lambda case: (len(case), case)
+    )
+    step = max(1, len(reached) // KEPT)
+    cases.keep(name, [*before, *reached[::step][:KEPT]])
+    print(f"{name}: {len(cases.kept(name))} cases kept", flush=True)
 
 
 def main() -> int:
