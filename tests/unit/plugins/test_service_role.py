@@ -54,5 +54,5 @@ def play(tmp_path: Path, wheelhouse: str) -> str:
 def test_pips_words_and_the_way_out(tmp_path: Path, wheelhouse: str, way_out: str) -> None:
     said = play(tmp_path, wheelhouse)
     assert "agent's packages on web1" in said
-    assert "ERROR: No matching distribution" in said and "Retrying" not in said
+    assert "grpcio==1.0\n" in said and "  ERROR: No matching distribution\n" in said and "Retrying" not in said
     assert way_out in said and "meshwright_wheelhouse" in said and "pip download -d WHEELS -r /somewhere/requirements-agent.txt" in said
