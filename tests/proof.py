@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,31 +23,42 @@ HEAD = """# Proof at {commit}
 """
 
 
-def keep(rows: Iterable[tuple[str, str, float, str]], logs: Path, report: Path) -> Path:
-    """Writes the page: `rows` are (part, state, seconds, note), `logs` has the benchmark's (bench.log), `report` is the demo's."""
-    commit = _git("rev-parse", "--short", "HEAD")
+FIGURES = {"bench": "Benchmark", "fuzz": "Fuzzing", "mutation": "Mutation testing"}
+"""Parts whose whole log is figures."""
+
+
+def keep(rows: Sequence[tuple[str, str, float, str]], logs: Path, report: Path, root: Path = ROOT) -> Path:
+    """Writes the page: `rows` are (part, state, seconds, note), `logs` has PART.log of each, `report` is the demo's."""
+    commit = _git("rev-parse", "--short", "HEAD") or "no-commit"
     text = HEAD.format(
         commit=commit,
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         cpus=os.cpu_count(),
         system=f"Linux {platform.release()}, Python {platform.python_version()}",
         dirty=", with changes that were not committed" if _git("status", "--porcelain", "--untracked-files=no") else "",
-        rows="\n".join(f"| {name} | {state} | {seconds:.0f} | {note} |" for name, state, seconds, note in rows),
+        rows="\n".join(f"| {name} | {state} | {seconds:.0f} | {_cell(note)} |" for name, state, seconds, note in rows),
     )
-    if report.exists():
+    ran = {name for name, state, _, _ in rows if state != "skipped"}
+    if "demo" in ran and report.exists():
         text += "\n## What the demo showed\n\n" + "\n".join(_check(one) for one in json.loads(report.read_text())) + "\n"
-    bench = logs / "bench.log"
-    if bench.exists():
-        text += f"\n## Benchmark\n\n```\n{bench.read_text(errors='replace').strip()}\n```\n"
-    path = ROOT / "docs" / "proof" / f"{commit}.md"
-    path.parent.mkdir(exist_ok=True)
+    for name, heading in FIGURES.items():
+        if name in ran:
+            text += f"\n## {heading}\n\n```\n{(logs / f'{name}.log').read_text(errors='replace').strip()}\n```\n"
+    path = root / "docs" / "proof" / f"{commit}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 def _check(one: dict[str, Any]) -> str:
-    return f"- {'kept' if one['passed'] else 'BROKEN'}: {one['name']}: {one['figure']}"
+    state = {True: "kept", False: "BROKEN", None: "not shown"}[one["passed"]]
+    return f"- {state}: {one['name']}: {one['figure']}"
 
 
 def _git(*words: str) -> str:
-    return subprocess.run(("git", *words), cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    """'' outside a clone."""
+    return subprocess.run(("git", *words), cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

@@ -89,10 +89,13 @@ PARTS = (
     Part("envoy", SLOW, (pytest("tests", "-m", "envoy and not hosts"),), an_envoy, 1200),
     Part("ansible-lint", LINT, ((sys.executable, "-m", "tests.sanity", "lint"),)),
     Part("ansible-test", LINT, ((sys.executable, "-m", "tests.sanity", "sanity"),), seconds=1500),
-    Part("attack", PROOF, (pytest("tests/feature/attack"),), an_envoy, 3600),
-    Part("demo", PROOF, ((sys.executable, "-m", "examples.demo"),), hosts, 3600),
-    Part("hosts", SLOW | PROOF, (pytest("-vv", "tests", "-m", "hosts"),), hosts, 4 * 3600),
-    Part("bench", PROOF, ((sys.executable, "-m", "tests.bench", "all"),), seconds=3600),
+    # What wants a quiet machine is first.
+    Part("bench", PROOF, ((sys.executable, "-m", "tests.bench", "all"),), seconds=1800),
+    Part("fuzz", PROOF, ((sys.executable, "-m", "tests.fuzz", "all"),), seconds=1200),
+    Part("mutation", PROOF, ((sys.executable, "-m", "tests.mutation"),), seconds=1800),
+    Part("attack", PROOF, (pytest("tests/feature/attack", "--durations=10"),), an_envoy, 1800),
+    Part("demo", PROOF, ((sys.executable, "-m", "examples.demo"),), hosts, 1800),
+    Part("hosts", SLOW | PROOF, (pytest("-vv", "tests", "-m", "hosts", "--durations=10"),), hosts, 2 * 3600),
 )
 
 
@@ -179,16 +182,21 @@ def main(words: list[str]) -> int:
         print(f"[{number}/{len(chosen)}] {part.name}", flush=True)
         outcome = run(part)
         outcomes.append(outcome)
+        _keep(words[0], outcomes)
         if outcome.state == "failed":
             log = OUTPUT / f"{part.name}.log"
             print("\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:]), flush=True)
             print(f"  {part.name} failed; all of it: {log.relative_to(ROOT)}", flush=True)
-    (OUTPUT / "report.json").write_text(json.dumps([asdict(one) for one in outcomes], indent=2) + "\n")
     console.print(table(outcomes))
-    if words[0] == "proof":
-        rows = [(one.name, one.state, one.seconds, one.note) for one in outcomes]
-        print(f"kept in {proof.keep(rows, OUTPUT, ROOT / 'build' / 'demo-report.json').relative_to(ROOT)}")
     return 1 if any(one.state == "failed" for one in outcomes) else 0
+
+
+def _keep(group: str, outcomes: list[Outcome]) -> None:
+    """After each part, so that a run which is cut off leaves what it found."""
+    (OUTPUT / "report.json").write_text(json.dumps([asdict(one) for one in outcomes], indent=2) + "\n")
+    if group == "proof":
+        page = proof.keep([(one.name, one.state, one.seconds, one.note) for one in outcomes], OUTPUT, ROOT / "build" / "demo-report.json")
+        print(f"  kept in {page.relative_to(ROOT)}", flush=True)
 
 
 if __name__ == "__main__":
