@@ -12,6 +12,7 @@ from meshwright.model.wire import delimited
 
 CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+RDS = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 NODE = wire.Node("web.shop", delimited(1, "web.shop"))
 NACK = wire.status(13, "no")
 
@@ -242,3 +243,33 @@ def test_a_new_stream_never_claims_what_envoy_has_not(steps: list[tuple[object, 
             if step[3]:
                 has |= {n: str(version) for n in names if n in wanted}
                 has = {n: v for n, v in has.items() if n not in removed}
+
+
+def test_a_type_of_which_nothing_is_wanted_any_more_hides_no_other() -> None:
+    session = started(subscribe=("*",))
+    session.from_envoy(request(EDS, subscribe=("a",)))
+    session.from_envoy(request(EDS, unsubscribe=("a",)))
+    session.from_envoy(request(RDS, subscribe=("b",)))
+    assert opened(session).keys() == {CDS, RDS, NAMES}
+
+
+def test_what_envoy_has_of_a_new_type_is_told_once() -> None:
+    session = started()
+    opened(session)
+    first = forwarded(session, request(EDS, subscribe=("a",), versions={"a": "7"}))
+    again = forwarded(session, request(EDS, subscribe=("b",), versions={"a": "7"}))
+    assert first is not None and dict(first.versions) == {"a": "7"}
+    assert again is not None and dict(again.versions) == {}
+
+
+def test_every_answer_from_the_cache_has_a_nonce_of_its_own() -> None:
+    cache = Cache()
+    before = started(cache, subscribe=("*",))
+    before.from_envoy(request(EDS, subscribe=("a",)))
+    opened(before)
+    for type_url in (CDS, EDS):
+        before.from_envoy(request(type_url, nonce=offer(before, "n", "a", type_url=type_url)))
+    after = started(cache, subscribe=("*",))
+    after.from_envoy(request(EDS, subscribe=("a",)))
+    nonces = [nonce for _, nonce, _ in served(after)]
+    assert len(nonces) == len(set(nonces)) == 2

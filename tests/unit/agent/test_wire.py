@@ -115,7 +115,9 @@ def test_what_the_real_parser_refuses_for_its_form_we_refuse(data: bytes) -> Non
     assert theirs.type_url == ours.type_url
 
 
-@pytest.mark.parametrize("data", [b"\x0a", b"\x0a\x05ab", b"\x0b\x0c", b"\x80" * 11, b"\x00\x00", b"\x10\x01", b"\x12\x01\xff", b"\x25name"])
+@pytest.mark.parametrize(
+    "data", [b"\x0a", b"\x0a\x05ab", b"\x0b\x0c", b"\x80" * 11, b"\x00\x00", b"\x10\x01", b"\x12\x01\xff", b"\x25name"]
+)
 def test_what_is_malformed(data: bytes) -> None:
     with pytest.raises(wire.Malformed):
         wire.decode_request(data)
