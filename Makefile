@@ -26,8 +26,8 @@ lint: $(READY)  ## style, types, layers, ansible-lint, ansible-test sanity on th
 test: $(READY)  ## everything that this machine can run, with a table at the end (about 20 minutes on two cores)
 	@$(PY) -m tests.run all
 
-demo: $(READY)  ## a mesh of test hosts with real Envoys, shown and measured (KEEP=1 leaves it running)
-	@$(PY) -m examples.demo $(if $(KEEP),--keep)
+demo: $(READY)  ## a mesh with real Envoys, shown and measured: on test hosts as root, else (or LOCAL=1) in processes (KEEP=1: leaves it running)
+	@$(PY) -m examples.demo $(if $(KEEP),--keep) $(if $(LOCAL),--local)
 
 golden: $(READY)  ## rewrites the golden files (look at the diff)
 	@GOLDEN_REWRITE=1 $(PY) -m pytest tests/golden

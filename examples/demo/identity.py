@@ -14,20 +14,21 @@ SETTLE_SECONDS = 30.0
 
 
 def check(mesh: Mesh) -> None:
-    mesh.report.title("Identities")
+    mesh.report.title("Identities: every workload has a certificate that says who it is")
     proxies = mesh.control_plane.wait_until(all_synced(len(WORKLOADS)), SETTLE_SECONDS)
     synced = sum(one["connected"] and one["sync"] == "SYNCED" for one in proxies)
-    mesh.report.check("every proxy is connected and in sync", synced == len(WORKLOADS), f"{synced} of {len(WORKLOADS)}")
+    figure = f"{synced} of {len(WORKLOADS)} Envoys run what the control plane wants"
+    mesh.report.check("every Envoy is connected and in sync", synced == len(WORKLOADS), figure)
     told = {one["id"]: one["spiffeId"] for one in proxies}
-    for workload in WORKLOADS:
-        proxy = WORKLOADS[workload].proxy_id
-        state = f"/var/lib/meshwright/agents/{proxy}"
-        certificate = x509.load_pem_x509_certificate(mesh.host(workload).read(f"{state}/svid.pem").encode())
+    for workload, one in WORKLOADS.items():
+        certificate = x509.load_pem_x509_certificate(mesh.certificate(workload).encode())
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        mode = mesh.host(workload).ssh(f"stat -Lc '%a %U' {state}/svid.key").stdout.strip()
-        wanted = WORKLOADS[workload].spiffe_id
+        key = mesh.key_file(workload)
         hours = (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 3600
-        good = uris == [wanted] and told.get(proxy) == wanted and mode == "600 meshwright" and hours > 0
-        figure = f"{' '.join(uris)}, expires {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC (in {hours:.1f} h), key {mode}"
-        mesh.report.check(f"identity of {proxy} on {mesh.host(workload).name}", good, figure)
+        private = key.mode == "600" and key.owner == key.wanted_owner
+        good = uris == [one.spiffe_id] and told.get(one.proxy_id) == one.spiffe_id and private and hours > 0
+        reader = f"its private key is for the user {key.owner} only" if private else f"its private key has mode {key.mode} {key.owner}"
+        mesh.report.check(
+            f"{one.proxy_id} has an identity of its own", good, f"{' '.join(uris)}, good for {hours:.1f} hours more; {reader}"
+        )

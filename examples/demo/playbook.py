@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from examples.demo.progress import Watch
+
 BIN = Path(sys.executable).parent
 PLAY_SECONDS = 900.0
 
@@ -35,10 +39,13 @@ class Recap:
 
 
 class Ansible:
-    """`access` are the environment variables by which the collection's modules find the rule API."""
+    """`access` are the environment variables by which the collection's modules find the rule API; `console` is told what a playbook does
+    while it runs."""
 
-    def __init__(self, home: Path, collections: Path, inventories: list[Path]) -> None:
+    def __init__(self, home: Path, collections: Path, inventories: list[Path], console: Console) -> None:
         self.home = home
+        self.collections = collections
+        self.console = console
         self.inventories = inventories
         self.access: dict[str, str] = {}
         self._played = 0
@@ -60,15 +67,23 @@ class Ansible:
         """Runs a playbook (a path, or the name of one in a collection). Its output is in a log, with the seconds since the start."""
         begun = time.monotonic()
         self._played += 1
-        log = self.home / f"play-{self._played}-{Path(playbook).name.removesuffix('.yml')}.log"
+        name = short_name(playbook)
+        log = self.home / f"play-{self._played}-{name}.log"
         lines: list[str] = []
         with log.open("w") as file, self._start(subprocess.STDOUT, "ansible-playbook", playbook, *words) as running:
             deadline = threading.Timer(PLAY_SECONDS, running.kill)
             deadline.start()
-            for line in running.stdout or ():
-                file.write(f"{time.monotonic() - begun:6.1f} {line}")
-                lines.append(line)
-            deadline.cancel()
+            try:
+                with Watch(self.console, name, log) as watch:
+                    for line in running.stdout or ():
+                        file.write(f"{time.monotonic() - begun:6.1f} {line}")
+                        lines.append(line)
+                        watch.line(line)
+            except BaseException:
+                running.terminate()  # whoever ends the demo doesn't wait for the play
+                raise
+            finally:
+                deadline.cancel()
         output = "".join(lines)
         counts = {key: sum(map(int, re.findall(rf"\b{key}=(\d+)", output))) for key in ("changed", "failed", "unreachable")}
         return Recap(running.returncode, counts["changed"], counts["failed"] + counts["unreachable"], time.monotonic() - begun, output)
@@ -88,6 +103,11 @@ class Ansible:
         env |= {"ANSIBLE_CONFIG": str(self._config), "ANSIBLE_NOCOLOR": "1", "PATH": f"{BIN}:{env['PATH']}", **self.access}
         call = [str(BIN / command), *inventories, *words]
         return subprocess.Popen(call, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
+def short_name(playbook: str) -> str:
+    """'site' of 'meshwright.mesh.site' and of 'a/site.yml'."""
+    return Path(playbook).name.removesuffix(".yml").rpartition(".")[2]
 
 
 def _failures(output: str) -> str:

@@ -9,9 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from tests.lab.host import Host
+from examples.demo.mesh import Host
 
-LOAD = "python3 /opt/shop/load.py"
+LOAD = 'python3 "${SHOP:-/opt/shop}/load.py"'
 REVIEWS = "http://reviews.shop.mesh/reviews/1"
 CATALOG = "http://catalog.shop.mesh/items"
 
@@ -38,7 +38,7 @@ class Answer:
     error: str
 
     def __str__(self) -> str:
-        return f"status {self.status}" if self.status else self.error
+        return f"HTTP status {self.status}" if self.status else self.error
 
 
 def get(host: Host, user: str, url: str, *words: str) -> Answer:
@@ -59,9 +59,9 @@ class Load:
 
     def __init__(self, host: Host, user: str, url: str, *, rate: float = 100.0) -> None:
         self.result: dict[str, Any] = {}
-        command = f"runuser -u {user} -- {LOAD} {shlex.quote(url)} --rate {rate} --until-eof"
+        command = f"exec {LOAD} {shlex.quote(url)} --rate {rate} --until-eof"
         self._process = subprocess.Popen(
-            [*host.ssh_command(), command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            host.as_user(user, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> Load:
@@ -83,7 +83,8 @@ class Load:
         result = self.result
         failed = f"{result['failed']} of {result['requests']:,} requests failed"
         why = f" ({result['failures']})" if result["failed"] else ""
-        return f"{failed}{why} at {result['rate']:.0f}/s, p99 {result['p99_ms']:.0f} ms, longest {result['max_ms']:.0f} ms"
+        times = f"99 % answered within {result['p99_ms']:.0f} ms, the slowest in {result['max_ms']:.0f} ms"
+        return f"{failed}{why} at {result['rate']:.0f} a second; {times}"
 
 
 def burst(host: Host, user: str, url: str, *, count: int, rate: float) -> dict[str, Any]:

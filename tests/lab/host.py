@@ -105,7 +105,11 @@ class Host:
 
     def run(self, user: str, command: str, *, check: bool = True, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """As `ssh`, as another user of the host."""
-        return self.ssh(f"runuser -u {shlex.quote(user)} -- sh -c {shlex.quote(command)}", check=check, timeout=timeout)
+        return self.ssh(_as_user(user, command), check=check, timeout=timeout)
+
+    def as_user(self, user: str, command: str) -> list[str]:
+        """The words that run a shell command as one of its users, for who wants to hold the process."""
+        return [*self.ssh_command(), _as_user(user, command)]
 
     def start(self, command: str) -> subprocess.Popen[str]:
         """Runs a shell command as root in the background; the caller waits for it."""
@@ -140,6 +144,10 @@ class Host:
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False
+
+
+def _as_user(user: str, command: str) -> str:
+    return f"runuser -u {shlex.quote(user)} -- sh -c {shlex.quote(command)}"
 
 
 def ssh_options(slot: Slot) -> dict[str, str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from examples.demo import build
-from examples.demo.mesh import HOSTS, ROOT, Mesh
+from examples.demo.mesh import HOSTS, ROOT
+from examples.demo.on_hosts import HostsMesh
 from examples.demo.report import Report
 from rich.console import Console
 
@@ -37,7 +38,7 @@ def new_home(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def short_lived(can_have_hosts: None) -> Iterator[Mesh]:
+def short_lived(can_have_hosts: None) -> Iterator[HostsMesh]:
     """The shop in a mesh whose certificates live for SVID_SECONDS."""
     home = new_home("short-lived")
     report = Report(Console(stderr=True))

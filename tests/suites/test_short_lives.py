@@ -7,8 +7,9 @@ import re
 import time
 
 import pytest
-from examples.demo import envoy_stats, traffic
-from examples.demo.mesh import WORKLOADS, Mesh
+from examples.demo import traffic
+from examples.demo.mesh import CONTROL_PLANE, WORKLOADS
+from examples.demo.on_hosts import HostsMesh
 
 from tests.lab.host import Host
 from tests.suites.conftest import PROOF, SVID_SECONDS
@@ -22,14 +23,14 @@ PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(?:[A-Za-z0-9+/=
 KEYS_OF_THE_HOST = "/etc/ssh/ssh_host_"
 
 
-def _serials(mesh: Mesh) -> dict[str, str]:
+def _serials(mesh: HostsMesh) -> dict[str, str]:
     """proxy id -> serial number of the certificate that it has now."""
     return {one["id"]: one["svid"]["serial"] for one in mesh.control_plane.proxies()}
 
 
-def test_certificates_change_under_load(short_lived: Mesh) -> None:
+def test_certificates_change_under_load(short_lived: HostsMesh) -> None:
     mesh = short_lived
-    before = {name: envoy_stats.churn(mesh.host(name), one.proxy_id) for name, one in WORKLOADS.items()}
+    before = {name: mesh.churn(name) for name in WORKLOADS}
     seen = {proxy: [serial] for proxy, serial in _serials(mesh).items()}
     deadline = time.monotonic() + SVID_SECONDS * (ROTATIONS + 3)
     with traffic.Load(mesh.host("frontend"), "frontend", traffic.REVIEWS) as load:
@@ -41,12 +42,12 @@ def test_certificates_change_under_load(short_lived: Mesh) -> None:
     changes = {proxy: len(serials) - 1 for proxy, serials in seen.items()}
     assert len(changes) == len(WORKLOADS) and min(changes.values()) >= ROTATIONS, changes
     assert load.result["failed"] == 0, load.figure()
-    after = {name: envoy_stats.churn(mesh.host(name), one.proxy_id) for name, one in WORKLOADS.items()}
+    after = {name: mesh.churn(name) for name in WORKLOADS}
     assert [name for name in WORKLOADS if after[name].started != before[name].started] == []
     assert {name: after[name].since(before[name]) for name in WORKLOADS} == {name: {} for name in WORKLOADS}
 
 
-def test_new_connections_are_made_with_the_new_certificate(short_lived: Mesh) -> None:
+def test_new_connections_are_made_with_the_new_certificate(short_lived: HostsMesh) -> None:
     """What is on disk now is what a peer is shown now."""
     mesh = short_lived
     one = WORKLOADS["frontend"]
@@ -56,11 +57,11 @@ def test_new_connections_are_made_with_the_new_certificate(short_lived: Mesh) ->
     assert traffic.get(mesh.host("frontend"), "frontend", traffic.CATALOG).status == 200
 
 
-def test_private_keys_are_nowhere_but_on_their_hosts(short_lived: Mesh) -> None:
+def test_private_keys_are_nowhere_but_on_their_hosts(short_lived: HostsMesh) -> None:
     """Every file that the mesh has written anywhere, every log, every answer of the API: no private key but where it was made."""
     mesh = short_lived
     homes = {one.host: f"/var/lib/meshwright/agents/{one.proxy_id}/" for one in WORKLOADS.values()}
-    homes[mesh.control_plane.host.name] = "/var/lib/meshwright/control-plane/ca/"
+    homes[CONTROL_PLANE] = "/var/lib/meshwright/control-plane/ca/"
     found = {name: _files_with_keys(mesh.lab.host(name)) for name in homes}
     assert all(found.values())  # the search sees the keys where they belong
     assert {name: [path for path in found[name] if not path.startswith(home)] for name, home in homes.items()} == {
@@ -86,18 +87,18 @@ def _files_with_keys(host: Host) -> list[str]:
     return sorted({*keys, *databases})
 
 
-def test_what_is_there_already_is_not_written_again(short_lived: Mesh) -> None:
+def test_what_is_there_already_is_not_written_again(short_lived: HostsMesh) -> None:
     mesh = short_lived
     kind = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
     stored = mesh.control_plane.ask("GET", f"{kind}/reviews")
     document = {key: stored[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "reviews", "namespace": "shop"}}
-    runs = {name: envoy_stats.churn(mesh.host(name), one.proxy_id) for name, one in WORKLOADS.items()}
+    runs = {name: mesh.churn(name) for name in WORKLOADS}
     answers = [mesh.control_plane.answer("PUT", f"{kind}/reviews", document) for _ in range(REAPPLIED)]
     assert {headers["Meshwright-Changed"] for headers, _ in answers} == {"false"}
     # The store's own revision moves with every certificate; that of this document does not.
     assert len({headers["Meshwright-Revision"] for headers, _ in answers}) == 1
     assert mesh.control_plane.ask("GET", f"{kind}/reviews") == stored
-    after = {name: envoy_stats.churn(mesh.host(name), one.proxy_id) for name, one in WORKLOADS.items()}
+    after = {name: mesh.churn(name) for name in WORKLOADS}
     assert {name: after[name].since(runs[name]) for name in WORKLOADS} == {name: {} for name in WORKLOADS}
     again = mesh.ansible.module("meshwright.mesh.resource", {"definition": document})
     assert (again["failed"], again["changed"]) == (False, False), again

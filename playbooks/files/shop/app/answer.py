@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the shop's servers share: JSON over HTTP/1.1 on every address of both families, and who called."""
+"""What the shop's servers share: JSON over HTTP/1.1, and who called. They are told where to listen: PORT (on every address of both
+families) or ADDRESS:PORT."""
 
 from __future__ import annotations
 
@@ -10,12 +11,17 @@ from typing import Any
 
 
 class Server(ThreadingHTTPServer):
-    address_family = socket.AF_INET6
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, where: str, handler: type[BaseHTTPRequestHandler]) -> None:
+        address, _colon, port = where.rpartition(":")
+        self.address_family = socket.AF_INET if address else socket.AF_INET6
+        super().__init__((address or "::", int(port)), handler)
+
     def server_bind(self) -> None:
-        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
 
@@ -52,6 +58,6 @@ class Handler(BaseHTTPRequestHandler):
         """The demo sends tens of thousands of requests: no line for each."""
 
 
-def serve(handler: type[Handler], port: int) -> None:
-    with Server(("::", port), handler) as server:
+def serve(handler: type[Handler], where: str) -> None:
+    with Server(where, handler) as server:
         server.serve_forever()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""catalog.py PORT: what the shop sells."""
+"""catalog.py WHERE: what the shop sells."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ class Catalog(Handler):
 
 
 if __name__ == "__main__":
-    serve(Catalog, int(sys.argv[1]))
+    serve(Catalog, sys.argv[1])

@@ -32,7 +32,8 @@ class Load:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self.host, self.port = parts.hostname or "", parts.port or 80
+        envoy, _colon, port = os.environ.get("SHOP_ENVOY", "").rpartition(":")  # where the mesh's names can't be looked up
+        self.host, self.port = (envoy, int(port)) if envoy else (parts.hostname or "", parts.port or 80)
         self.path = parts.path or "/"
         self.authority = parts.netloc
         self.idle: list[Stream] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""outside.py PLAIN_PORT TLS_PORT CERTIFICATE KEY: a server of somebody else, which is in no mesh. It says whether it was spoken to by
+"""outside.py PLAIN TLS CERTIFICATE KEY: a server of somebody else, which is in no mesh. It says whether it was spoken to by
 TLS."""
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ class TlsServer(Server):
 if __name__ == "__main__":
     TlsServer.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     TlsServer.context.load_cert_chain(sys.argv[3], sys.argv[4])
-    plain = Server(("::", int(sys.argv[1])), Outside)
+    plain = Server(sys.argv[1], Outside)
     threading.Thread(target=plain.serve_forever, daemon=True).start()
-    TlsServer(("::", int(sys.argv[2])), Outside).serve_forever()
+    TlsServer(sys.argv[2], Outside).serve_forever()

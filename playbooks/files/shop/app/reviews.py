@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""reviews.py PORT VERSION: what buyers say. v2 has stars, too."""
+"""reviews.py WHERE VERSION: what buyers say. v2 has stars, too."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ class Reviews(Handler):
 
 if __name__ == "__main__":
     Reviews.version = sys.argv[2]
-    serve(Reviews, int(sys.argv[1]))
+    serve(Reviews, sys.argv[1])
