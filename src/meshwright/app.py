@@ -47,8 +47,8 @@ from meshwright.xds.server import DiscoveryServer, Limits, ServerTls
 
 log = structlog.get_logger(__name__)
 RENEW_METHOD = "/meshwright.v1.Certificates/Renew"
-# The control plane's own certificate. gRPC exchanges it without a lock, so this is not done more often than it must: a key that was stolen
-# from this host comes with the CA's, which a shorter life would not mend.
+# The control plane's own certificate. Every proxy has to come back for a new one, so this is not done more often than it must: a key that
+# was stolen from this host comes with the CA's, which a shorter life would not mend.
 SERVER_TTL = timedelta(days=90)
 DISCOVERY_GRACE = 1.0
 DENIALS = Rate(1.0, 20)
@@ -72,7 +72,7 @@ class Credentials:
         self.api = ApiTls(self.pair.chain, self.pair.key)
 
     def discovery(self) -> ServerTls:
-        """Asked for every new connection, in a thread of gRPC's."""
+        """What it serves with from its next start or renewal on."""
         pair = self.pair
         return ServerTls(pair.key, pair.chain, self._authority.bundle)
 
@@ -181,8 +181,8 @@ async def serve(settings: Settings, clock: Clock) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(controller.run(), name="controller")
-                group.create_task(_renewal(credentials), name="own-certificate")
                 port = await discovery.start(f"{_host(settings.discovery_bind)}:{settings.discovery_port}")
+                group.create_task(_renewal(credentials, discovery), name="own-certificate")
                 group.create_task(api.run(), name="api")
                 log.info("serve.started", api=sock.getsockname()[1], discovery=port, trust_domain=settings.trust_domain)
                 notify("READY=1")
@@ -247,13 +247,14 @@ def _api(
     return ApiServer(build(parts), sock, credentials.api.context, settings.limits)
 
 
-async def _renewal(credentials: Credentials) -> None:
+async def _renewal(credentials: Credentials, discovery: DiscoveryServer) -> None:
     """The control plane's own certificate at half-life +-10 %; a failure is tried again each hour."""
     delay = SERVER_TTL.total_seconds() * random.uniform(0.45, 0.55)  # noqa: S311 (a spread, not a secret)
     while True:
         await asyncio.sleep(delay)
         try:
             credentials.renew()
+            await discovery.renew()
             delay = SERVER_TTL.total_seconds() * random.uniform(0.45, 0.55)  # noqa: S311
             log.info("serve.certificate_renewed")
         except (MeshwrightError, ValueError) as error:

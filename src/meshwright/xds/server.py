@@ -7,7 +7,7 @@ is that identity; the proxy is enrolled and not banned; how many streams it has;
 from __future__ import annotations
 
 import asyncio
-import threading
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 DELTA_ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 MAX_REQUEST = 4 * 1024 * 1024
 _TICK = 0.25
+_LAST_WORDS = 5.0  # seconds for calls that began just before the drain
 _CODES: tuple[tuple[type[MeshwrightError], grpc.StatusCode], ...] = (
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
@@ -43,7 +44,8 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 32),
-    ("grpc.so_reuseport", 0),
+    # For the server with the next certificate; that nobody else listens there is looked at when we start.
+    ("grpc.so_reuseport", 1),
     # gRPC bounds neither connections nor the memory of each (45 KB): who has no certificate shall not stay.
     ("grpc.server_handshake_timeout_ms", 10_000),
     # The herd after a restart: beyond 1,000 calls not taken up yet, gRPC would turn some away before our own admission sees them.
@@ -67,7 +69,8 @@ class ServerTls(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Seconds, unless the name says otherwise. `accept_rate`: new streams a second (0: no limit)."""
+    """Seconds, unless the name says otherwise. `accept_rate`: new streams a second (0: no limit). `drain`: in which the streams of an old
+    certificate are ended, one after the other."""
 
     accept_rate: float = 100.0
     accept_burst: int = 100
@@ -79,6 +82,7 @@ class Limits(NamedTuple):
     request_patience: float = 10.0
     offer_patience: float = 10.0
     unary_patience: float = 10.0
+    drain: float = 300.0
 
 
 def _ignore(address: str, claimed: str, reason: str) -> None:
@@ -86,7 +90,7 @@ def _ignore(address: str, claimed: str, reason: str) -> None:
 
 
 class DiscoveryServer:
-    """`tls` is called for every new connection, in a thread of gRPC's: quick and thread-safe. `tls` None: plaintext, on loopback only,
+    """`tls` is called at the start and by `renew`. `tls` None: plaintext, on loopback only,
     for tests and measurements; a peer is then who its node id says. `denied(address, claimed node id, reason)` is told of every refusal
     for want of rights. `unary`: further methods, path -> async function of the request's bytes and the caller."""
 
@@ -115,19 +119,59 @@ class DiscoveryServer:
         self._slots = asyncio.Semaphore(limits.first_at_once)
         self._streams: set[Stream] = set()
         self._server: Any = None
+        self._address = ""
+        self._offered: ServerTls | None = None
+        self._old: set[Any] = set()
+        self._draining: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self, address: str) -> int:
         """Listens on `HOST:PORT`; the port (a free one was chosen for 0). Raises Unavailable when the port can't be had."""
-        self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers((_Methods(self._stream, {p: self._guarded(f) for p, f in self._unary.items()}),))
+        host, _, port = address.rpartition(":")
+        _refuse_taken(host.strip("[]"), int(port))
+        bound = await self._listen(address)
+        self._address = f"{host}:{bound}"
+        self._ticker = asyncio.create_task(self._tick())
+        return bound
+
+    async def renew(self) -> None:
+        """Serves with what `tls` says now. gRPC can exchange the certificate of a server only without a lock, for which whoever connects at
+        that moment may pay with the life of this process: so there is a new server on the same port, and the old one takes no more
+        connections. Its streams end over some minutes; their clients come back to the new one. Raises Unavailable; then the old one serves
+        on."""
+        if self._tls is None or self._tls() == self._offered:
+            return
+        old, theirs = self._server, set(self._streams)
+        await self._listen(self._address)
+        self._old.add(old)
+        stopping = asyncio.create_task(old.stop(self._limits.drain + _LAST_WORDS))
+        await asyncio.sleep(0)  # when we return it takes no more connections
+        task = asyncio.create_task(self._drain(old, stopping, theirs))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    async def _listen(self, address: str) -> int:
+        """Begins to serve with a new server; the port."""
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers((_Methods(self._stream, {p: self._guarded(f) for p, f in self._unary.items()}),))
+        offered = self._tls() if self._tls is not None else None
         try:
-            port = self._bind(address)
+            port = _bind(server, address, offered)
         except RuntimeError as e:
             raise Unavailable(f"can't listen on {address}: {e}") from e
-        await self._server.start()
-        self._ticker = asyncio.create_task(self._tick())
+        await server.start()
+        self._server, self._offered = server, offered
         return port
+
+    async def _drain(self, server: Any, stopping: asyncio.Task[None], streams: set[Stream]) -> None:
+        try:
+            for stream in streams:
+                await asyncio.sleep(self._limits.drain / len(streams))
+                stream.end(Ended(grpc.StatusCode.UNAVAILABLE, "a new certificate: come back"))
+            await stopping
+            self._old.discard(server)
+        finally:
+            stopping.cancel()
 
     async def stop(self, grace: float = 1.0) -> None:
         """Ends all streams; clients come back to whoever serves then."""
@@ -135,18 +179,10 @@ class DiscoveryServer:
             self._ticker.cancel()
         for stream in list(self._streams):
             stream.end(Ended(grpc.StatusCode.UNAVAILABLE, "shutting down"))
-        if self._server is not None:
-            await self._server.stop(grace)
-
-    def _bind(self, address: str) -> int:
-        if self._tls is None:
-            host = address.rpartition(":")[0].strip("[]")
-            if host not in ("127.0.0.1", "::1", "localhost"):
-                raise ValueError("plaintext is for loopback only")
-            return int(self._server.add_insecure_port(address))
-        offer = _Offer(self._tls)
-        credentials = grpc.dynamic_ssl_server_credentials(_configuration(offer.last), offer, True)
-        return int(self._server.add_secure_port(address, credentials))
+        for task in self._draining:
+            task.cancel()
+        await asyncio.gather(*self._draining, return_exceptions=True)
+        await asyncio.gather(*(server.stop(grace) for server in (self._server, *self._old) if server is not None))
 
     async def _tick(self) -> None:
         while True:
@@ -296,24 +332,24 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc publishes n
         return self._handlers.get(handler_call_details.method)
 
 
-class _Offer:
-    """What gRPC asks for at every new connection, in several threads at once: the configuration when it is another one, else None. gRPC
-    exchanges what it has without a lock: exchanging it for each of many connections frees what others still use, and whoever merely
-    connects often enough ends the process."""
-
-    def __init__(self, provider: Callable[[], ServerTls]) -> None:
-        self._provider = provider
-        self._lock = threading.Lock()
-        self.last = provider()
-
-    def __call__(self) -> Any:
-        with self._lock:
-            now = self._provider()
-            if now == self.last:
-                return None
-            self.last = now
-            return _configuration(now)
+def _bind(server: Any, address: str, tls: ServerTls | None) -> int:
+    """Raises RuntimeError when the port can't be had."""
+    if tls is None:
+        host = address.rpartition(":")[0].strip("[]")
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError("plaintext is for loopback only")
+        return int(server.add_insecure_port(address))
+    credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)], tls.roots, True)
+    return int(server.add_secure_port(address, credentials))
 
 
-def _configuration(tls: ServerTls) -> Any:
-    return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], root_certificates=tls.roots)
+def _refuse_taken(host: str, port: int) -> None:
+    """Our servers share a port with each other, and must not with another control plane. Raises Unavailable."""
+    if not port:
+        return
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as e:
+        raise Unavailable(f"can't listen on port {port} of {host}: {e.strerror}") from e

@@ -11,13 +11,14 @@ import grpc
 import pytest
 from cryptography import x509
 
+from meshwright.clock import SystemClock
 from meshwright.control.ports import PeerIdentity
-from meshwright.errors import Forbidden, MeshwrightError
+from meshwright.errors import Forbidden, MeshwrightError, Unavailable
 from meshwright.model.identity import SpiffeId
 from meshwright.model.snapshot import TypeUrl
-from meshwright.xds.server import ServerTls, Unary
+from meshwright.xds.server import DiscoveryServer, ServerTls, Unary
 from tests.bench.certificates import sans_of, write_certificates
-from tests.feature.xds.door import NODE, Door, door
+from tests.feature.xds.door import NODE, UNLIMITED, Door, door
 from tests.unit.xds.client import resources, snapshot
 
 Code = grpc.StatusCode
@@ -118,7 +119,7 @@ def test_without_a_certificate_or_with_one_of_another_root_there_is_no_connectio
 
 
 def test_the_servers_certificate_can_be_renewed_while_it_serves(certs: Path, strangers: Path) -> None:
-    """New connections get the new one; streams that are open stay."""
+    """New connections get the new one; streams that are open stay for a while."""
     current = [server_tls(certs)]
 
     async def play() -> None:
@@ -126,6 +127,7 @@ def test_the_servers_certificate_can_be_renewed_while_it_serves(certs: Path, str
             await old.send(TypeUrl.CLUSTER, NODE)
             response = await old.read()
             current[0] = server_tls(strangers)
+            await it.server.renew()
             async with it.stream(strangers) as new:
                 await new.send(TypeUrl.CLUSTER, NODE)
                 await new.read()
@@ -136,6 +138,52 @@ def test_the_servers_certificate_can_be_renewed_while_it_serves(certs: Path, str
             await old.read()
 
     asyncio.run(play())
+
+
+def test_streams_of_an_old_certificate_end_one_after_the_other(certs: Path, strangers: Path) -> None:
+    current = [server_tls(certs)]
+
+    async def play() -> None:
+        limits = UNLIMITED._replace(drain=0.2)
+        async with door(SHOT, tls=lambda: current[0], limits=limits) as it, it.stream(certs) as one, it.stream(certs, "api.shop") as two:
+            for client, node in ((one, NODE), (two, "api.shop")):
+                await client.send(TypeUrl.CLUSTER, node)
+                await client.read()
+            await it.server.renew()
+            assert it.server.counters.opened == 2, "the same certificate is no reason"
+            current[0] = server_tls(strangers)
+            await it.server.renew()
+            for client in (one, two):
+                assert await client.status() == (Code.UNAVAILABLE, "a new certificate: come back")
+            async with it.stream(strangers) as new:
+                await new.send(TypeUrl.CLUSTER, NODE)
+                await new.read()
+
+    asyncio.run(play())
+
+
+def test_a_certificate_that_cant_be_used_leaves_the_old_one(certs: Path, strangers: Path) -> None:
+    current = [server_tls(certs)]
+
+    async def play() -> None:
+        async with door(SHOT, tls=lambda: current[0]) as it:
+            current[0] = server_tls(certs)._replace(key=b"no key")
+            with pytest.raises(Unavailable):
+                await it.server.renew()
+            async with it.stream(certs) as client:
+                await client.send(TypeUrl.CLUSTER, NODE)
+                await client.read()
+
+    asyncio.run(play())
+
+
+def test_a_port_that_another_has_is_refused(certs: Path) -> None:
+    async def story(it: Door) -> None:
+        second = DiscoveryServer(it.crew, clock=SystemClock(), trust_domain="cluster.local", tls=lambda: server_tls(certs))
+        with pytest.raises(Unavailable, match="can't listen"):
+            await second.start(f"127.0.0.1:{it.port}")
+
+    behind_tls(certs, story)
 
 
 def test_unary_methods_know_the_caller(certs: Path) -> None:
