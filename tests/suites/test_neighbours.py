@@ -87,6 +87,13 @@ def test_a_sidecar_calls_the_application_of_its_own_workload_only(shared: Shared
     assert reached == {("front", "front"): "", ("front", "rear"): refused, ("rear", "front"): refused, ("rear", "rear"): ""}
 
 
+def test_no_sidecar_speaks_as_its_neighbour(shared: Shared) -> None:
+    """The second workload's listener for its application answers that application, and not the sidecar of the first."""
+    call = ("http://127.241.0.1/", "-H", "host: rear.rear.mesh")
+    assert traffic.get(shared.host, "nobody", *call).status == 200
+    assert traffic.get(shared.host, _user(shared.host, "front"), *call).error == "connection refused"
+
+
 def test_a_target_port_leads_to_no_neighbour(shared: Shared) -> None:
     stored = shared.ansible.module("meshwright.mesh.resource", {"definition": SNEAKY})
     assert not stored["failed"], stored
