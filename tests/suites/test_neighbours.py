@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from examples.demo import collection, traffic
 from examples.demo.playbook import Ansible
+from rich.console import Console
 
 from tests.lab import wheelhouse
 from tests.lab.host import Host
@@ -58,7 +59,7 @@ def shared(can_have_hosts: None) -> Iterator[Shared]:
         }
         groups = {"mesh_control_plane": ["mesh"], "mesh_sidecars": ["both"]}
         inventory = lab.inventory(home / "lab.yml", {"both": {"mesh_services": SERVICES}}, groups, variables)
-        ansible = Ansible(home, collection.install(home), [inventory])
+        ansible = Ansible(home, collection.install(home), [inventory], Console(stderr=True))
         ansible.access = {"MESHWRIGHT_CONFIG": str(home / "credentials" / "config.json")}
         before = trace(both)
         ansible.play("meshwright.mesh.site").raise_for_failure()
