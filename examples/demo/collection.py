@@ -14,10 +14,11 @@ from examples.demo.mesh import ROOT
 def install(home: Path) -> Path:
     """Builds it from this checkout and installs it under `home`; the path for Ansible's collections_path. Raises RuntimeError."""
     artifacts = home / "artifact"
-    built = _run(sys.executable, str(ROOT / ".ci" / "build_collection.py"), str(artifacts))
+    built = _run(home, sys.executable, str(ROOT / ".ci" / "build_collection.py"), str(artifacts))
     artifact = built.strip().splitlines()[-1]
     collections = home / "collections"
     _run(
+        home,
         str(Path(sys.executable).parent / "ansible-galaxy"),
         "collection",
         "install",
@@ -30,8 +31,8 @@ def install(home: Path) -> Path:
     return collections
 
 
-def _run(*command: str) -> str:
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def _run(home: Path, *command: str) -> str:
+    env = os.environ | {"ANSIBLE_HOME": f"{home}/ansible", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"`{' '.join(command)}` gave {done.returncode}: {done.stdout[-1500:]}{done.stderr[-1500:]}")

@@ -19,7 +19,7 @@ class Form(Protocol):
     left_out: Mapping[str, str]
 
     def build(self, home: Path) -> Mesh:
-        """Logs, and what Ansible needs, are put into `home`. Raises RuntimeError, OSError."""
+        """Logs, and what Ansible needs, are put into `home`. Raises RuntimeError with what it saw, or what its means raise."""
 
     def keep_logs(self, home: Path) -> None:
         """What is gone afterwards otherwise; also after a failure."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -49,17 +50,17 @@ class LocalForm:
         self._reason = reason
 
     def __enter__(self) -> LocalForm:
+        self._path = Path(tempfile.mkdtemp(prefix="mw-demo-", dir="/tmp"))  # short: paths of Unix sockets must be
         self.report.title("The demo in local processes")
         lines = (
             f"Why not on hosts: {self._reason}.",
-            "So everything runs as processes of your user on this machine, in a temporary directory that is removed at the end.",
+            f"So everything runs as processes of your user on this machine, in {self._path}, which is removed at the end.",
             "Ports and loopback addresses stand for hosts. It is the same control plane, agent, Envoy and configuration.",
             "This can't be shown so: the packet filter around applications (nft), systemd units, separate users, names in",
             f"/etc/hosts, several hosts. {WHOLE}.",
         )
         for line in lines:
             self.report.console.print(f"  [yellow]{escape(line)}[/]", highlight=False)
-        self._path = Path(tempfile.mkdtemp(prefix="mw-demo-", dir="/tmp"))
         self.directory = Directory(self._path)
         self._logs = self._path / "logs"
         self._logs.mkdir()
@@ -204,7 +205,8 @@ class LocalForm:
         console.print("  .venv/bin/meshwright proxies        # and: get vs -A; proxy frontend-web1.shop", highlight=False)
         page = f"http://{ADDRESS}:{self.doors.workloads['frontend'].application}/"
         console.print(f"  curl -s {page}        # the shop's page", highlight=False, soft_wrap=True)
-        signal.pause()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 def _enrolled(wanted: dict[str, Any]) -> dict[str, Any]:

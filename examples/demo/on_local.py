@@ -56,7 +56,7 @@ class LocalHost:
 
 
 class Directory:
-    """Where everything of the local mesh is; short, because paths of Unix sockets are."""
+    """Where everything of the local mesh is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -44,7 +44,6 @@ class Ansible:
 
     def __init__(self, home: Path, collections: Path, inventories: list[Path], console: Console) -> None:
         self.home = home
-        self.collections = collections
         self.console = console
         self.inventories = inventories
         self.access: dict[str, str] = {}

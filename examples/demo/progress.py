@@ -63,11 +63,11 @@ class Watch:
             self._host = f" ({host[1]})"
 
     def _text(self) -> str:
-        return f"  {escape(self._name)}, {spell(time.monotonic() - self._begun)}: {escape(self._now + self._host)}"
+        return f"{escape(self._name)}, {spell(time.monotonic() - self._begun)}: {escape(self._now + self._host)}"
 
     def _tick(self) -> None:
         while not self._ended.wait(0.3 if self._status is not None else LINE_SECONDS):
             if self._status is not None:
                 self._status.update(self._text())
             else:
-                self._console.print(f"[dim]{self._text()}[/]", soft_wrap=True)
+                self._console.print(f"  [dim]{self._text()}[/]", soft_wrap=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -100,10 +101,6 @@ def test_what_needs_hosts_is_said_to_be_left_out(local: Found) -> None:
     assert not set(left_out) & set(EVERYWHERE)
 
 
-def directories() -> set[Path]:
-    return set(Path("/tmp").glob("mw-demo-*"))
-
-
 def of_directory(directory: Path) -> list[str]:
     """Command lines of the processes that run from it."""
     found = []
@@ -120,17 +117,20 @@ def of_directory(directory: Path) -> list[str]:
 @pytest.fixture
 def interrupted() -> Iterator[tuple[Path, int]]:
     """A local demo that was ended by Ctrl-C as soon as its control plane ran: its directory and its status."""
-    home, before = new_home("demo-interrupted"), directories()
+    home = new_home("demo-interrupted")
     child = subprocess.Popen(command(home, 1, "--local"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert child.stdout is not None
+        said = ""
         for line in child.stdout:
+            said += line
             if "control plane: https://" in line:
                 break
-        (directory,) = (one for one in directories() - before if of_directory(one))
+        (name,) = set(re.findall(r"/tmp/mw-demo-\w+", said))
+        assert of_directory(Path(name)), said
         child.send_signal(signal.SIGINT)
         child.communicate(timeout=60)
-        yield directory, child.returncode
+        yield Path(name), child.returncode
     finally:
         if child.poll() is None:
             child.terminate()
