@@ -35,7 +35,7 @@ golden: $(READY)  ## rewrites the golden files (look at the diff)
 bench: $(READY)  ## the control plane against fake proxies: times, CPU, memory, bytes (ten minutes; wants a quiet machine)
 	@$(PY) -m tests.bench all
 
-proof: $(READY)  ## attacks and suites at full length, the demo, the benchmark; the page is kept in docs/proof (an hour; wants a quiet machine)
+proof: $(READY)  ## benchmark, fuzzing, mutation testing, attacks, demo, suites at full length; page in docs/proof (an hour; wants a quiet machine)
 	@PROOF=1 $(PY) -m tests.run proof
 
 clean:  ## build output and leftovers of test hosts; not .venv, not the cache
