@@ -179,7 +179,7 @@ class Distributor:
     def _perhaps_concerned(self, before: World, changed: ChangeSet) -> Iterator[frozenset[ProxyId]]:
         """Scopes without connected proxies that see one of the hosts: nobody compiled them to find out."""
         hosts = changed.services | changed.endpoints
-        services = [world.services[host] for world in (before, self.world) for host in hosts if host in world.services]
+        services = [service for world in (before, self.world) for host in hosts for service in world.services_at(host)]
         namespaces: set[str] = set()
         for service in services:
             if not service.export_to or "*" in service.export_to:

@@ -126,6 +126,6 @@ def _parts(changed: ChangeSet, missed: set[str]) -> Iterator[ChangeSet]:
 
 def _refs_of(world: World, host: str, namespace: str) -> frozenset[Ref]:
     """What the host's part is made of."""
-    service, rule = world.services.get(host), world.destination_rule(host, namespace)
+    service, rule = world.service_for(host, namespace), world.destination_rule(host, namespace)
     refs = [resource.ref for resource in (*world.virtual_services(host), rule) if resource is not None]
     return frozenset(refs if service is None else [*refs, service.owner])

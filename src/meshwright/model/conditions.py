@@ -52,7 +52,7 @@ def _claim(world: World, resource: Resource, host: str) -> Iterator[Problem]:
     if not world.may_claim(host, resource.metadata.namespace):
         yield "NotAllowed", f"host {host} belongs to the namespace {hosts.owner_namespace(host, world.mesh.domain)}"
         return
-    winner = world.claims(host)[0]
+    winner = world.winner(resource, host)
     if winner.ref != resource.ref:
         yield "Conflict", f"host {host} belongs to {winner.ref}, {_why(winner, resource)}"
 
@@ -100,11 +100,11 @@ def _destinations(spec: VirtualService) -> Iterator[tuple[str, Destination]]:
 
 def _destination(world: World, namespace: str, destination: Destination, path: str) -> Iterator[Problem]:
     host = world.resolve_host(destination.host, namespace)
-    service = world.services.get(host) if host is not None else None
-    if service is None or host is None:
+    if host is None:
         yield "HostNotFound", f"{path}: there is no service {destination.host}"
         return
-    if service.export_to and namespace not in service.export_to:
+    service = world.service_for(host, namespace)
+    if service is None:
         yield "HostNotFound", f"{path}: {host} is not exported to the namespace {namespace}"
         return
     numbers = [port.number for port in service.ports]

@@ -12,7 +12,7 @@ from meshwright.model.networking import Resolution, ServiceEntry, WorkloadEntry
 from meshwright.model.proxy import Proxy
 from meshwright.model.service import Endpoint, Service, ServicePort
 from meshwright.model.service import Protocol as PortProtocol
-from meshwright.model.tables import Pair
+from meshwright.model.tables import Pair, host_of
 
 VIP_PREFIX = "240.240."
 _HTTP2 = ("HTTP2", "GRPC")
@@ -24,7 +24,8 @@ class Facts(Protocol):
 
     def entry(self, kind: str, namespace: str, name: str) -> Resource | None: ...
     def proxy(self, id: ProxyId) -> Proxy | None: ...
-    def service(self, host: str) -> Service | None: ...
+    def service(self, slot: str) -> Service | None: ...
+    def slot(self, resource: Resource, host: str) -> str: ...
     def selecting(self, pair: Pair) -> Iterable[str]: ...
     def having(self, pair: Pair) -> Iterable[str]: ...
 
@@ -47,9 +48,10 @@ def vip_of(resource: Resource, host: str) -> int:
     return 0
 
 
-def service_of(resource: Resource, host: str) -> Service:
-    """One host of a ServiceEntry as a Service."""
+def service_of(resource: Resource, slot: str) -> Service:
+    """One host of a ServiceEntry as the Service of a slot."""
     spec: ServiceEntry = resource.spec
+    host = host_of(slot)
     namespace = resource.metadata.namespace
     ports = tuple(ServicePort(p.number, p.name, protocol_of(p.protocol, p.name), p.target_port or p.number) for p in spec.ports)
     everywhere = not spec.export_to or "*" in spec.export_to
@@ -65,6 +67,7 @@ def service_of(resource: Resource, host: str) -> Service:
         export_to=() if everywhere else tuple(sorted({namespace if name == "." else name for name in spec.export_to})),
         subject_alt_names=spec.subject_alt_names,
         digest=resource.digest,
+        slot=slot,
     )
 
 
@@ -107,7 +110,7 @@ def services_with(facts: Facts, workload: Resource) -> Iterator[Service]:
             if entry is None or not entry.spec.workload_selector.labels.items() <= own.items():
                 continue
             for host in entry.spec.hosts:
-                service = facts.service(host)
+                service = facts.service(facts.slot(entry, host))
                 if service is not None and service.owner.name == name and service.namespace == namespace:
                     yield service
 

@@ -35,7 +35,8 @@ class ServicePort(msgspec.Struct, frozen=True):
 class Service(msgspec.Struct, frozen=True):
     """One host of one ServiceEntry. `owner` is the ServiceEntry that won the host. `vip` is the service's number (1..65535) in the mesh's
     /16: NUMBER -> 240.240.HI.LO in status.addresses, LOOPBACK.HI.LO for an explicit sidecar. `export_to` empty means every namespace;
-    "." is already replaced by the namespace. `digest` is the owner's."""
+    "." is already replaced by the namespace. `digest` is the owner's. `slot` is where the World keeps it
+    and its endpoints (tables.Tables)."""
 
     host: str
     namespace: str
@@ -48,6 +49,11 @@ class Service(msgspec.Struct, frozen=True):
     export_to: tuple[str, ...]
     subject_alt_names: tuple[str, ...]
     digest: bytes
+    slot: str = ""
+
+    def visible(self, namespace: str) -> bool:
+        """Whether it is exported to the namespace."""
+        return not self.export_to or "*" in self.export_to or namespace in self.export_to
 
     @property
     def has_tcp(self) -> bool:

@@ -15,7 +15,7 @@ from meshwright.model.meta import Ref, Resource
 from meshwright.model.proxy import EnrolledWorkload, Node, Proxy
 from meshwright.model.service import Endpoint, Service
 from meshwright.model.shards import Draft, Shards
-from meshwright.model.tables import MeshSettings, Pair, Tables, may_claim, precedence, rule_keys, selector_pair
+from meshwright.model.tables import MeshSettings, Pair, Tables, host_of, may_claim, precedence, rule_keys, selector_pair, slot_of
 
 POLICIES = ("AuthorizationPolicy", "PeerAuthentication")
 RULES = ("DestinationRule", "VirtualService")
@@ -42,7 +42,7 @@ class _Step:
         self._drafts: dict[str, Draft[Any, Any]] = {}
         self._homes: dict[tuple[str, str], Draft[str, Resource]] = {}
         self._workloads: dict[Pair, Draft[str, bool]] = {}
-        self._hosts: set[str] = set()  # their Service is derived anew
+        self._slots: set[str] = set()  # their Service is derived anew
         self._enrolled: dict[str, tuple[Node, dict[ProxyId, EnrolledWorkload]]] = {}
         self._moved: dict[Ref, Resource | None] = {}  # WorkloadEntries and what they were before
         self._rule_keys: set[str] = set()
@@ -72,9 +72,12 @@ class _Step:
         found: Proxy | None = self._now("proxies").get(id)
         return found
 
-    def service(self, host: str) -> Service | None:
-        found: Service | None = self._now("services").get(host)
+    def service(self, slot: str) -> Service | None:
+        found: Service | None = self._now("services").get(slot)
         return found
+
+    def slot(self, resource: Resource, host: str) -> str:
+        return slot_of(resource, host, self._mesh)
 
     def selecting(self, pair: Pair) -> Iterable[str]:
         names: tuple[str, ...] = self._now("selectors").get(pair, ())
@@ -116,12 +119,12 @@ class _Step:
         before = self._claimed(old)
         after = self._claimed(new)
         claims = self._draft("claims")
-        for host in before | after:
-            kept = [claim for claim in claims.get(host, ()) if old is None or claim.ref != old.ref]
-            if new is not None and host in after:
+        for slot in before | after:
+            kept = [claim for claim in claims.get(slot, ()) if old is None or claim.ref != old.ref]
+            if new is not None and slot in after:
                 insort(kept, new, key=precedence)
-            claims.put(host, tuple(kept) or None)
-        self._hosts |= before | after
+            claims.put(slot, tuple(kept) or None)
+        self._slots |= before | after
         old_pair, new_pair = selector_pair(old), selector_pair(new)
         if old_pair != new_pair:
             selectors = self._draft("selectors")
@@ -133,7 +136,7 @@ class _Step:
     def _claimed(self, resource: Resource | None) -> set[str]:
         if resource is None:
             return set()
-        return {host for host in resource.spec.hosts if may_claim(host, resource.metadata.namespace, self._mesh)}
+        return {self.slot(resource, host) for host in resource.spec.hosts if may_claim(host, resource.metadata.namespace, self._mesh)}
 
     def _workload(self, ref: Ref, old: Resource | None, new: Resource | None) -> None:
         self._moved.setdefault(ref, old)
@@ -192,14 +195,15 @@ class _Step:
     # -- what follows ---------------------------------------
 
     def finish(self) -> tuple[Tables, ChangeSet]:
-        for host in sorted(self._hosts):
-            self._derive_service(host)
-        for host in sorted(self._hosts):
-            self._derive_endpoints(host)
+        for slot in sorted(self._slots):
+            self._derive_service(slot)
+        for slot in sorted(self._slots):
+            self._derive_endpoints(slot)
         for ref, old in self._moved.items():
             self._move(ref, old)
         for key in self._rule_keys:
             self._services.update(self._covered(key))
+        self._services, self._endpoints = set(map(host_of, self._services)), set(map(host_of, self._endpoints))
         self._endpoints -= self._services
         changed = ChangeSet(
             frozenset(self._services),
@@ -217,28 +221,44 @@ class _Step:
             self._draft("workloads").put(pair, workloads.done() if len(workloads) else None)
         return self._old._replace(**{table: draft.done() for table, draft in self._drafts.items()})
 
-    def _derive_service(self, host: str) -> None:
+    def _derive_service(self, slot: str) -> None:
         services = self._draft("services")
-        claims = self._now("claims").get(host, ())
-        old, new = services.get(host), service_of(claims[0], host) if claims else None
+        claims = self._now("claims").get(slot, ())
+        old, new = services.get(slot), service_of(claims[0], slot) if claims else None
         if old == new:
+            if claims and self._moved_first(slot, claims[0]):
+                self._services.add(slot)
             return
-        services.put(host, new)
-        self._services.add(host)
+        services.put(slot, new)
+        self._services.add(slot)
         if old is None or new is None:
+            host = host_of(slot)
+            if slot != host:
+                self._note_private(host, slot.partition(" ")[2], there=new is not None)
             # Which host a short name means depends on which hosts there are.
             self._services.update(alias for alias in hosts.candidates(host, "", self._mesh.domain) if services.get(alias) is not None)
 
-    def _derive_endpoints(self, host: str) -> None:
-        service = self.service(host)
+    def _moved_first(self, slot: str, first: Resource) -> bool:
+        """The same service by a claim of another age: which of several slots of the host counts may be another."""
+        before = self._old.claims.get(slot, ())
+        alone = slot == host_of(slot) and slot not in self._now("privates")
+        return not alone and bool(before) and precedence(before[0]) != precedence(first)
+
+    def _note_private(self, host: str, namespace: str, *, there: bool) -> None:
+        privates = self._draft("privates")
+        namespaces = {*privates.get(host, ())} - {namespace} | ({namespace} if there else set())
+        privates.put(host, tuple(sorted(namespaces)) or None)
+
+    def _derive_endpoints(self, slot: str) -> None:
+        service = self.service(slot)
         endpoints = self._draft("endpoints")
-        old: tuple[Endpoint, ...] = endpoints.get(host, ())
-        new = instances(self, service, self._now("claims").get(host)[0].spec) if service is not None else ()
-        for endpoint in {*old, *new} if host in self._services else {*old} ^ {*new}:
+        old: tuple[Endpoint, ...] = endpoints.get(slot, ())
+        new = instances(self, service, self._now("claims").get(slot)[0].spec) if service is not None else ()
+        for endpoint in {*old, *new} if slot in self._services else {*old} ^ {*new}:
             self._touch_proxy(endpoint.workload)
         if old != new:
-            endpoints.put(host, new or None)
-            self._endpoints.add(host)
+            endpoints.put(slot, new or None)
+            self._endpoints.add(slot)
             if service is not None:
                 self._compare_accounts(service, old, new)
 
@@ -254,9 +274,9 @@ class _Step:
         touched: dict[str, Service] = {}
         for version in (old, new):
             if version is not None:
-                touched.update((service.host, service) for service in services_with(self, version))
-        for host, service in touched.items():
-            if host not in self._hosts:
+                touched.update((service.slot, service) for service in services_with(self, version))
+        for slot, service in touched.items():
+            if slot not in self._slots:
                 selected = new is not None and all(new.spec.labels.get(key) == value for key, value in service.selector)
                 self._replace_endpoint(service, ref, instance_with(self, service, new) if new is not None and selected else None)
         if old is not None and new is not None and old.spec.labels != new.spec.labels:
@@ -264,15 +284,15 @@ class _Step:
 
     def _replace_endpoint(self, service: Service, ref: Ref, new: Endpoint | None) -> None:
         endpoints = self._draft("endpoints")
-        all_old: tuple[Endpoint, ...] = endpoints.get(service.host, ())
+        all_old: tuple[Endpoint, ...] = endpoints.get(service.slot, ())
         kept = [endpoint for endpoint in all_old if endpoint.workload != ref]
         old = next((endpoint for endpoint in all_old if endpoint.workload == ref), None)
         if old == new:
             return
         if new is not None:
             insort(kept, new, key=endpoint_order)
-        endpoints.put(service.host, tuple(kept) or None)
-        self._endpoints.add(service.host)
+        endpoints.put(service.slot, tuple(kept) or None)
+        self._endpoints.add(service.slot)
         if old is None or new is None or old.ports != new.ports or old.labels != new.labels:
             self._touch_proxy(ref)
         if _proves(old) != _proves(new):
@@ -280,14 +300,14 @@ class _Step:
 
     def _compare_accounts(self, service: Service, old: Iterable[Endpoint], new: Iterable[Endpoint]) -> None:
         if accounts_of(service, old, "") != accounts_of(service, new, ""):
-            self._services.add(service.host)
+            self._services.add(service.slot)
 
     def _covered(self, key: str) -> Iterator[str]:
         """The services that a rule for this host covers; those that came or went in this step are touched already."""
         services = self._old.services
         if key.startswith("*"):
-            yield from (host for host, _ in services.unsorted() if host.endswith(key[1:]))
-        elif key in services:
+            yield from (slot for slot, _ in services.unsorted() if host_of(slot).endswith(key[1:]))
+        elif key in services or key in self._old.privates:
             yield key
 
 

@@ -29,7 +29,10 @@ Pair = tuple[str, str, str]
 class Tables(NamedTuple):
     """resources: (kind, namespace) -> name -> resource.
     enrolments: proxy -> names of the nodes that enrol it.
-    claims: host -> the ServiceEntries that may have it, the winner first.
+    claims: slot -> the ServiceEntries that may have it, the winner first.
+    services, endpoints: by slot. A slot is a host, or, where an outside host is declared by one namespace for itself only, `HOST NAMESPACE`
+    (a host has no space): what others don't see takes nothing from them.
+    privates: host -> the namespaces that have a slot of their own for it, sorted.
     rules: (kind, host that may be meant) -> DestinationRules or VirtualServices, the oldest first.
     selectors: (namespace, label, value) -> names of ServiceEntries, each below one pair of its selector.
     workloads: (namespace, label, value) -> names of the WorkloadEntries that have it.
@@ -45,6 +48,7 @@ class Tables(NamedTuple):
     selectors: Shards[Pair, tuple[str, ...]] = Shards()
     workloads: Shards[Pair, Shards[str, bool]] = Shards()
     endpoints: Shards[str, tuple[Endpoint, ...]] = Shards()
+    privates: Shards[str, tuple[str, ...]] = Shards()
 
 
 def precedence(resource: Resource) -> tuple[str, str, str]:
@@ -57,6 +61,24 @@ def may_claim(host: str, namespace: str, mesh: MeshSettings) -> bool:
     """Hosts of the mesh's own form belong to the namespace in them, so that no namespace can take another's traffic."""
     owner = hosts.owner_namespace(host, mesh.domain)
     return owner is None or namespace in (owner, mesh.root_namespace)
+
+
+def slot_of(resource: Resource, host: str, mesh: MeshSettings) -> str:
+    """Where a ServiceEntry's claim to a host is decided: among those of its own namespace when nobody else sees it, else among all. A host
+    of the mesh's own form has one owner for everybody."""
+    namespace = resource.metadata.namespace
+    exported = set(resource.spec.export_to)
+    if exported and exported <= {".", namespace} and hosts.owner_namespace(host, mesh.domain) is None:
+        return private_slot(host, namespace)
+    return host
+
+
+def private_slot(host: str, namespace: str) -> str:
+    return f"{host} {namespace}"
+
+
+def host_of(slot: str) -> str:
+    return slot.partition(" ")[0]
 
 
 def rule_keys(resource: Resource | None, mesh: MeshSettings) -> frozenset[str]:

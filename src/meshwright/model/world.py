@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -17,7 +18,7 @@ from meshwright.model.meta import AddressStatus, Ref, Resource, Status
 from meshwright.model.proxy import Node, Proxy
 from meshwright.model.service import Endpoint, Service
 from meshwright.model.step import POLICIES, advance
-from meshwright.model.tables import MeshSettings, Pair, Tables, may_claim, written_hosts
+from meshwright.model.tables import MeshSettings, Pair, Tables, host_of, may_claim, precedence, private_slot, slot_of, written_hosts
 
 __all__ = ["Change", "ChangeSet", "MeshSettings", "World", "allocate_vips"]
 
@@ -48,8 +49,31 @@ class World:
 
     @property
     def services(self) -> Mapping[str, Service]:
-        """Every host's Service."""
+        """Every Service by its slot: its host, and what else `tables.Tables` says. Which of them a namespace has is `service_for`."""
         return self._tables.services
+
+    def hosts_for(self, namespace: str) -> list[str]:
+        """The hosts that a namespace may see a service of, sorted."""
+        own = private_slot("", namespace)
+        return sorted({host_of(slot) for slot, _ in self._tables.services.unsorted() if " " not in slot or slot.endswith(own)})
+
+    def service_for(self, host: str, namespace: str) -> Service | None:
+        """The service that a namespace calls by this host: of the one that is declared for all who see it, and the one that the namespace
+        declares for itself, the oldest, then the first by name. None: it sees none."""
+        services = self._tables.services
+        shared: Service | None = services.get(host)
+        if shared is not None and not shared.visible(namespace):
+            shared = None
+        own: Service | None = services.get(private_slot(host, namespace)) if host in self._tables.privates else None
+        if shared is None or own is None:
+            return shared or own
+        first: Service = min(shared, own, key=lambda service: precedence(self.claims(service.slot)[0]))
+        return first
+
+    def services_at(self, host: str) -> tuple[Service, ...]:
+        """All of a host, whoever sees them."""
+        slots = (host, *(private_slot(host, namespace) for namespace in self._tables.privates.get(host, ())))
+        return tuple(service for slot in slots if (service := self._tables.services.get(slot)) is not None)
 
     @property
     def proxies(self) -> Mapping[ProxyId, Proxy]:
@@ -71,20 +95,21 @@ class World:
 
     # -- services ---------------------------------------
 
-    def endpoints(self, host: str) -> tuple[Endpoint, ...]:
+    def endpoints(self, slot: str) -> tuple[Endpoint, ...]:
         """The instances of a service, sorted by address and workload; those of banned proxies are not in it."""
-        found: tuple[Endpoint, ...] = self._tables.endpoints.get(host, ())
+        found: tuple[Endpoint, ...] = self._tables.endpoints.get(slot, ())
         return found
 
-    def service_accounts(self, host: str) -> tuple[SpiffeId, ...]:
+    def service_accounts(self, slot: str) -> tuple[SpiffeId, ...]:
         """The identities of the sidecars in front of a service's endpoints, sorted: who may answer for it."""
-        service = self._tables.services.get(host)
-        return accounts_of(service, self.endpoints(host), self.mesh.trust_domain) if service is not None else ()
+        service = self._tables.services.get(slot)
+        return accounts_of(service, self.endpoints(slot), self.mesh.trust_domain) if service is not None else ()
 
     def resolve_host(self, name: str, namespace: str) -> str | None:
         """The host of the service that `name`, written in a document of `namespace`, means; None when there is no such service."""
         services = self._tables.services
-        return next((host for host in hosts.candidates(name, namespace, self.mesh.domain) if host in services), None)
+        found = hosts.candidates(name, namespace, self.mesh.domain)
+        return next((host for host in found if host in services or private_slot(host, namespace) in services), None)
 
     def services_of(self, proxy_id: ProxyId) -> tuple[tuple[Service, Endpoint], ...]:
         """The services that a proxy's workload is an instance of, with the instance it is, sorted by host."""
@@ -92,7 +117,11 @@ class World:
         if workload is None:
             return ()
         found = ((service, instance_with(self, service, workload)) for service in services_with(self, workload))
-        return tuple(sorted(((service, endpoint) for service, endpoint in found if endpoint is not None), key=lambda pair: pair[0].host))
+        ordered = sorted(((service, endpoint) for service, endpoint in found if endpoint is not None), key=self._claim_order)
+        return tuple({service.host: (service, endpoint) for service, endpoint in reversed(ordered)}.values())[::-1]
+
+    def _claim_order(self, pair: tuple[Service, Endpoint]) -> tuple[Any, ...]:
+        return pair[0].host, precedence(self.claims(pair[0].slot)[0])
 
     # -- rules ---------------------------------------
 
@@ -126,10 +155,16 @@ class World:
         homes = sorted({self.mesh.root_namespace, namespace})
         return tuple(policy for kind in POLICIES for home in homes for policy in self.resources(kind, home))
 
-    def claims(self, host: str) -> tuple[Resource, ...]:
-        """The ServiceEntries that claim a host, the winner first."""
-        found: tuple[Resource, ...] = self._tables.claims.get(host, ())
+    def claims(self, slot: str) -> tuple[Resource, ...]:
+        """The ServiceEntries that claim a slot, the winner first."""
+        found: tuple[Resource, ...] = self._tables.claims.get(slot, ())
         return found
+
+    def winner(self, resource: Resource, host: str) -> Resource:
+        """The ServiceEntry that has the host where this one is seen: in its own namespace, when nobody else sees it."""
+        slot = self.slot(resource, host)
+        service = self.service_for(host, resource.metadata.namespace) if slot != host else None
+        return self.claims(service.slot if service is not None else slot)[0]
 
     def rivals(self, rule: Resource) -> tuple[Resource, ...]:
         """The rules of the same kind and namespace that may mean a host that this one may mean, this one among them, the oldest first."""
@@ -144,7 +179,7 @@ class World:
         return may_claim(host, namespace, self.mesh)
 
     def _order(self, host: str, from_namespace: str) -> list[str]:
-        service = self._tables.services.get(host)
+        service = self.service_for(host, from_namespace)
         return [from_namespace, service.namespace if service is not None else from_namespace, self.mesh.root_namespace]
 
     def _rules(self, kind: str, host: str) -> list[Resource]:
@@ -157,7 +192,12 @@ class World:
 
     def _means(self, rule: Resource, host: str) -> bool:
         namespace = rule.metadata.namespace
-        return any(self.resolve_host(written, namespace) == host for written in written_hosts(rule))
+        domain = self.mesh.domain
+        # A full outside name means itself, also where the rule's own namespace sees no such service.
+        return any(
+            self.resolve_host(written, namespace) == host or hosts.candidates(written, namespace, domain) == (host,)
+            for written in written_hosts(rule)
+        )
 
     def _winners(self, host: str) -> list[Resource]:
         rules = self._tables.rules
@@ -181,9 +221,12 @@ class World:
         found: Proxy | None = self._tables.proxies.get(id)
         return found
 
-    def service(self, host: str) -> Service | None:
-        found: Service | None = self._tables.services.get(host)
+    def service(self, slot: str) -> Service | None:
+        found: Service | None = self._tables.services.get(slot)
         return found
+
+    def slot(self, resource: Resource, host: str) -> str:
+        return slot_of(resource, host, self.mesh)
 
     def selecting(self, pair: Pair) -> Iterable[str]:
         names: tuple[str, ...] = self._tables.selectors.get(pair, ())

@@ -46,7 +46,7 @@ def compile_outbound(world: WorldReader, key: ScopeKey, cache: CompileCache) -> 
     services: dict[str, ServiceParts] = {}
     ports: dict[int, dict[str, HostPart]] = {}
     wanted: dict[str, set[str]] = {}
-    for host in sorted(world.services):
+    for host in world.hosts_for(key.namespace):
         made = parts.service_parts(world, key, host, cache)
         if made is None:
             continue
@@ -90,12 +90,16 @@ def _affected(world: WorldReader, key: ScopeKey, known: ScopeParts, changed: Cha
     domain = world.mesh.domain
     hosts: set[str] = set()
     for host in changed.services:
-        hosts |= {rival for rival in names.rivals(host, key.namespace, domain) if rival in known.services or rival in world.services}
+        hosts |= {
+            rival
+            for rival in names.rivals(host, key.namespace, domain)
+            if rival in known.services or world.service_for(rival, key.namespace)
+        }
         hosts.add(host)
         for name in names.spellings(host, domain):
             hosts |= known.wanted.get(name, frozenset())
     for host in changed.endpoints:
-        service = world.services.get(host)
+        service = world.service_for(host, key.namespace)
         if service is not None and cluster.discovery(service) is not cluster.Discovery.EDS:
             hosts.add(host)
     return hosts

@@ -61,8 +61,8 @@ def endpoint_parts(world: WorldReader, view: ServiceView, cache: CompileCache) -
     service, rule = view.service, view.rule
     if cluster.discovery(service) is not cluster.Discovery.EDS:
         return ()
-    endpoints = world.endpoints(service.host)
-    made = _assignments(service.host, endpoints, cache)
+    endpoints = world.endpoints(service.slot)
+    made = _assignments(service.slot, endpoints, cache)
     found = []
     for port in service.ports:
         for subset, labels in cluster.subsets(rule):
@@ -80,20 +80,20 @@ def _origins(owner: Ref, endpoints: tuple[Endpoint, ...]) -> tuple[Ref, ...]:
     return (*dict.fromkeys(instance.workload for instance in endpoints if instance.workload is not None), owner)
 
 
-def _assignments(host: str, endpoints: tuple[Endpoint, ...], cache: CompileCache) -> dict[tuple[object, ...], XdsResource]:
+def _assignments(slot: str, endpoints: tuple[Endpoint, ...], cache: CompileCache) -> dict[tuple[object, ...], XdsResource]:
     """What has been made of this very set of endpoints. By identity first: a World keeps its tuples, and comparing is O(endpoints)."""
-    entry = cache.assignments.get(host)
+    entry = cache.assignments.get(slot)
     if entry is not None and (entry[0] is endpoints or entry[0] == endpoints):
         kept: dict[tuple[object, ...], XdsResource] = entry[1]
         return kept
     made: dict[tuple[object, ...], XdsResource] = {}
-    cache.assignments.put(host, (endpoints, made))
+    cache.assignments.put(slot, (endpoints, made))
     return made
 
 
 def _clusters(world: WorldReader, view: ServiceView, cache: CompileCache) -> tuple[XdsResource, ...]:
     service = view.service
-    inline = world.endpoints(service.host) if cluster.discovery(service) is cluster.Discovery.DNS else ()
+    inline = world.endpoints(service.slot) if cluster.discovery(service) is cluster.Discovery.DNS else ()
     key = cluster.ClusterView(service, view.rule, view.identities, world.mesh.trust_domain, inline)
     made: tuple[XdsResource, ...] = cache.clusters.get(key, lambda: cluster.clusters(key))
     return made

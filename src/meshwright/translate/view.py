@@ -32,11 +32,11 @@ class WorldReader(Protocol):
     @property
     def mesh(self) -> MeshFacts: ...
     @property
-    def services(self) -> Mapping[str, Service]: ...
-    @property
     def proxies(self) -> Mapping[ProxyId, Proxy]: ...
-    def endpoints(self, host: str) -> tuple[Endpoint, ...]: ...
-    def service_accounts(self, host: str) -> tuple[Any, ...]: ...
+    def hosts_for(self, namespace: str) -> list[str]: ...
+    def service_for(self, host: str, namespace: str) -> Service | None: ...
+    def endpoints(self, slot: str) -> tuple[Endpoint, ...]: ...
+    def service_accounts(self, slot: str) -> tuple[Any, ...]: ...
     def destination_rule(self, host: str, from_namespace: str) -> Resource | None: ...
     def virtual_services(self, host: str, from_namespace: str | None = None) -> tuple[Resource, ...]: ...
     def policies(self, namespace: str) -> tuple[Resource, ...]: ...
@@ -86,15 +86,10 @@ class Upstream(NamedTuple):
     exists: bool
 
 
-def visible(service: Service, namespace: str) -> bool:
-    """Whether the service is exported to the namespace (empty: to every)."""
-    return not service.export_to or "*" in service.export_to or namespace in service.export_to
-
-
 def service_view(world: WorldReader, host: str, namespace: str) -> ServiceView | None:
     """None: the namespace does not see this host."""
-    service = world.services.get(host)
-    if service is None or not visible(service, namespace):
+    service = world.service_for(host, namespace)
+    if service is None:
         return None
     http, tcp = _rulers(world, host, namespace)
     return ServiceView(
@@ -103,7 +98,7 @@ def service_view(world: WorldReader, host: str, namespace: str) -> ServiceView |
         http,
         tcp,
         world.destination_rule(host, namespace),
-        tuple(sorted({str(account) for account in world.service_accounts(host)})),
+        tuple(sorted({str(account) for account in world.service_accounts(service.slot)})),
         _destinations(world, namespace, http, tcp),
     )
 
@@ -139,11 +134,7 @@ def _granted_domains(world: WorldReader, host: str, namespace: str) -> tuple[str
 
 
 def _owner(world: WorldReader, claimants: tuple[str, ...], namespace: str) -> str | None:
-    for host in claimants:
-        service = world.services.get(host)
-        if service is not None and visible(service, namespace):
-            return host
-    return None
+    return next((host for host in claimants if world.service_for(host, namespace) is not None), None)
 
 
 def _destinations(
@@ -164,8 +155,8 @@ def _destinations(
 
 def _known(world: WorldReader, written: str, home: str, namespace: str) -> Known | None:
     host = world.resolve_host(written, home)
-    service = world.services.get(host) if host is not None else None
-    if service is None or not visible(service, namespace):
+    service = world.service_for(host, namespace) if host is not None else None
+    if service is None:
         return None
     rule = world.destination_rule(service.host, namespace)
     subsets = tuple(sorted(subset.name for subset in rule.spec.subsets)) if rule else ()

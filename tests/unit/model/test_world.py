@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from meshwright.model.conditions import world_checks
 from meshwright.model.identity import ProxyId, SpiffeId
 from meshwright.model.meta import Ref, Resource
 from meshwright.model.proxy import Node
@@ -159,6 +164,67 @@ def test_the_older_entry_has_the_host() -> None:
     world, changed = world.apply(gone(old), 2)
     assert world.services["api.example.com"].owner == new.ref
     assert changed.services == {"api.example.com"}
+
+
+# -- hosts that only one namespace sees ---------------------------------------
+
+API = "api.example.com"
+EARLY, LATE = "2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z"
+
+
+def outside(name: str, namespace: str, address: str, created: str = LATE, **spec: Any) -> Resource:
+    spec = {"hosts": [API], "workloadSelector": None, "endpoints": [{"address": address}], **spec}
+    return service(name, namespace, created=created, **spec)
+
+
+def reached(world: World, namespace: str) -> list[str]:
+    found = world.service_for(API, namespace)
+    return [endpoint.address for endpoint in world.endpoints(found.slot)] if found is not None else []
+
+
+def accepted(world: World, resource: Resource) -> str:
+    return next(condition.status for condition in world_checks(world, resource) if condition.type == "Accepted")
+
+
+@pytest.mark.parametrize("export", [["."], ["evil"]])
+def test_what_others_dont_see_takes_no_host_from_them(export: list[str]) -> None:
+    squatter = outside("a", "evil", "192.0.2.66", EARLY, exportTo=export)
+    mine = outside("mine", "shop", "192.0.2.1", exportTo=["."])
+    forall = outside("all", "other", "192.0.2.2")
+    world = world_of(squatter, mine, forall)
+    assert [reached(world, ns) for ns in ("evil", "shop", "other", "far")] == [["192.0.2.66"], ["192.0.2.2"], ["192.0.2.2"], ["192.0.2.2"]]
+    assert [accepted(world, one) for one in (squatter, mine, forall)] == ["True", "False", "True"]
+    world, changed = world.apply(gone(forall), 2)
+    assert changed.services == {API}
+    assert [reached(world, ns) for ns in ("evil", "shop", "other")] == [["192.0.2.66"], ["192.0.2.1"], []]
+    assert accepted(world, mine) == "True"
+    assert (world.hosts_for("shop"), world.hosts_for("other")) == ([API], [])
+    assert world.resolve_host(API, "shop") == API
+    assert world.resolve_host(API, "other") is None
+
+
+def test_in_one_namespace_the_older_has_it_then_the_first_by_name() -> None:
+    one, two = outside("b", "shop", "192.0.2.1", exportTo=["."]), outside("a", "shop", "192.0.2.2", exportTo=["."])
+    world = world_of(one, two)
+    assert reached(world, "shop") == ["192.0.2.2"]
+    assert [accepted(world, entry) for entry in (one, two)] == ["False", "True"]
+    older = outside("b", "shop", "192.0.2.1", EARLY, exportTo=["."])
+    world, changed = world.apply(put(older), 2)
+    assert (reached(world, "shop"), changed.services) == (["192.0.2.1"], {API})
+
+
+def test_hosts_of_the_mesh_have_one_owner_whoever_sees_them() -> None:
+    root = service("r", namespace="meshwright-system", hosts=[WEB], created=EARLY)
+    own = service("web", hosts=[WEB], created=LATE, exportTo=["."])
+    world = world_of(root, own)
+    assert world.services[WEB].owner == root.ref
+    assert accepted(world, own) == "False"
+
+
+def test_a_rule_of_the_mesh_holds_for_what_one_namespace_declares_for_itself() -> None:
+    rule = resource("DestinationRule", "tls", {"host": API, "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}, "meshwright-system")
+    world = world_of(outside("mine", "shop", "192.0.2.1", exportTo=["."]), rule)
+    assert world.destination_rule(API, "shop") == rule
 
 
 # -- rules ---------------------------------------

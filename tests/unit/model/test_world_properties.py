@@ -34,7 +34,7 @@ TIMES = ("2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z")
 def thing(rng: random.Random) -> Resource | Node:
     """One fact out of a universe so small that names, hosts, labels and times collide all the time."""
     namespace, name, created = rng.choice(NAMESPACES), rng.choice("abc"), rng.choice(TIMES)
-    export = {"exportTo": rng.choice([["."], ["*"], ["other"]])} if rng.random() < 0.3 else {}
+    export = {"exportTo": rng.choice([["."], ["."], ["*"], ["other"]])} if rng.random() < 0.4 else {}
     match rng.randrange(7):
         case 0:
             spec: dict[str, Any] = {
@@ -78,8 +78,10 @@ def rules_of(world: World) -> dict[Any, Any]:
     """Per host everything that compiling it may read but its endpoints."""
     found: dict[Any, Any] = {}
     for host in HOSTS:
-        rules: list[Any] = [world.services.get(host), world.service_accounts(host), world.virtual_services(host)]
+        found_here = world.services_at(host)
+        rules: list[Any] = [found_here, [world.service_accounts(one.slot) for one in found_here], world.virtual_services(host)]
         for namespace in NAMESPACES:
+            rules.append(world.service_for(host, namespace))
             rules += [world.destination_rule(host, namespace), world.virtual_services(host, namespace)]
         found[host] = rules
     return found
@@ -90,7 +92,8 @@ def contents(world: World) -> dict[str, Any]:
     return {
         "rules": rules_of(world),
         "services": dict(world.services),
-        "endpoints": {host: world.endpoints(host) for host in HOSTS},
+        "seen": {namespace: world.hosts_for(namespace) for namespace in NAMESPACES},
+        "endpoints": {host: {one.slot: world.endpoints(one.slot) for one in world.services_at(host)} for host in HOSTS},
         "proxies": dict(world.proxies),
         "nodes": dict(world.nodes),
         "instances": {id: world.services_of(id) for id in ids},
@@ -107,6 +110,7 @@ def test_two_hundred_orders_give_one_world() -> None:
     expected = contents(World.empty().apply(put(*things), 1)[0])
     assert expected["services"]
     assert any(expected["endpoints"].values())
+    assert any(" " in slot for slot in expected["services"]), "there are some that only their own namespace sees"
     for seed in range(200):
         rng = random.Random(seed)
         rng.shuffle(things)
@@ -138,7 +142,7 @@ def test_steps_end_where_a_fresh_start_ends_and_name_what_differs(seed: int) -> 
         world, changed = world.apply(changes, revision)
         after = contents(world)
         assert after == contents(World.empty().apply(put(*now.values()), 1)[0])
-        known = [host for host in HOSTS if host in before["services"] or host in after["services"]]
+        known = [host for host in HOSTS if before["endpoints"][host] or after["endpoints"][host]]
         assert changed.services >= {host for host in known if before["rules"][host] != after["rules"][host]}
         assert changed.services | changed.endpoints >= {host for host in HOSTS if before["endpoints"][host] != after["endpoints"][host]}
         assert changed.services.isdisjoint(changed.endpoints)

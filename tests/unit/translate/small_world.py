@@ -53,6 +53,13 @@ class SmallWorld:
     def without_resource(self, ref: Ref) -> SmallWorld:
         return replace(self, resources=tuple(r for r in self.resources if r.ref != ref))
 
+    def hosts_for(self, namespace: str) -> list[str]:
+        return sorted(self.services)
+
+    def service_for(self, host: str, namespace: str) -> Service | None:
+        service = self.services.get(host)
+        return service if service is not None and service.visible(namespace) else None
+
     def endpoints(self, host: str) -> tuple[Endpoint, ...]:
         return self.instances.get(host, ())
 
@@ -116,6 +123,7 @@ def service(host: str, *ports: ServicePort, vip: int = 2, **changes: Any) -> Ser
         "export_to": (),
         "subject_alt_names": (),
         "digest": host.encode(),
+        "slot": host,
     }
     return Service(**{**facts, **changes})
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from meshwright.model.networking import Destination, PortSelector
-from meshwright.translate.view import service_view, upstream, visible
+from meshwright.translate.view import service_view, upstream
 from tests.unit.translate.small_world import SmallWorld, document, port, service
 
 
@@ -11,10 +11,10 @@ def rule(name: str, host: str, to: str, namespace: str = "shop", **spec: object)
 
 
 def test_no_export_means_every_namespace() -> None:
-    assert visible(service("a.shop.mesh"), "other")
-    assert visible(service("a.shop.mesh", export_to=("*",)), "other")
-    assert not visible(service("a.shop.mesh", export_to=("shop",)), "other")
-    assert visible(service("a.shop.mesh", export_to=("shop",)), "shop")
+    assert service("a.shop.mesh").visible("other")
+    assert service("a.shop.mesh", export_to=("*",)).visible("other")
+    assert not service("a.shop.mesh", export_to=("shop",)).visible("other")
+    assert service("a.shop.mesh", export_to=("shop",)).visible("shop")
 
 
 def test_a_host_that_is_not_exported_has_no_view() -> None:

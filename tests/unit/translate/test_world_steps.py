@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from hypothesis import given, settings
@@ -38,16 +39,21 @@ def spec_of(verb: str, name: str, namespace: str, n: int) -> tuple[str, dict[str
             return "ServiceEntry", spec | ({"exportTo": ["."]} if n == 2 else {})
         case "outside":
             spec = {"hosts": [f"{name}.example.com"], "resolution": "DNS" if n % 2 else "STATIC", "ports": [http]}
-            return "ServiceEntry", spec | {"endpoints": [{"address": "192.0.2.1" if n < 2 else "192.0.2.2"}]}
+            export = [{}, {"exportTo": ["."]}, {"exportTo": [namespace]}, {"exportTo": ["*"]}][n]
+            return "ServiceEntry", spec | {"endpoints": [{"address": "192.0.2.1" if n < 2 else "192.0.2.2"}]} | export
         case "workload":
             return "WorkloadEntry", {"address": f"10.0.0.{n}", "labels": {"app": NAMES[n % 3], "v": str(n)}, "serviceAccount": name}
         case "rule":
-            to = ["a", "b.shop", "c.ops.mesh", "b.shop.svc.cluster.local"][n]
+            to = ["a", "b.shop", "c.example.com", "b.shop.svc.cluster.local"][n]
             route = [{"destination": {"host": to, **({"subset": "v1"} if n % 2 else {})}}]
             return "VirtualService", {"hosts": [name, f"{name}.example.com"][: 1 + n % 2], "http": [{"route": route}]}
         case "destination":
             tls = {"trafficPolicy": {"tls": {"mode": "DISABLE"}}} if n == 2 else {}
-            return "DestinationRule", {"host": name, "subsets": [{"name": f"v{n}", "labels": {"v": str(n)}}], **tls}
+            return "DestinationRule", {
+                "host": f"{name}.example.com" if n == 3 else name,
+                "subsets": [{"name": f"v{n}", "labels": {"v": str(n)}}],
+                **tls,
+            }
         case _:
             return "AuthorizationPolicy", {"rules": [{"from": [{"source": {"namespaces": [namespace]}}]}]} if n else {}
 
@@ -109,3 +115,21 @@ def test_following_the_world_gives_what_compiling_gives(steps: list[list[Step]])
             assert bodies(outbound[key]) == bodies(compile_outbound(world, key, CompileCache()))
         for id, proxy in world.proxies.items():
             assert bodies(inbound[id]) == bodies(compile_inbound(world, proxy, None))
+
+
+def test_in_whatever_order_they_came_the_bytes_are_the_same() -> None:
+    world, changes = World.empty(), []
+    for n, (name, namespace) in enumerate([(name, namespace) for name in NAMES for namespace in NAMESPACES]):
+        for verb in ("service", "outside", "workload", "rule", "destination", "node"):
+            change = change_of(world, (verb, name, namespace, (n + len(changes)) % 4))
+            world, _ = world.apply([change], 1)
+            changes.append(change)
+    assert {" " in slot for slot in world.services} == {True, False}, "some are seen by their own namespace only"
+    expected = {key: bodies(compile_outbound(world, key, CompileCache())) for key in KEYS}
+    assert any("example.com" in name for _, name in expected[KEYS[0]])
+    for seed in range(20):
+        random.Random(seed).shuffle(changes)
+        shuffled = World.empty()
+        for change in changes:
+            shuffled, _ = shuffled.apply([change], 1)
+        assert {key: bodies(compile_outbound(shuffled, key, CompileCache())) for key in KEYS} == expected
