@@ -545,6 +545,25 @@ def test_the_past_is_bounded() -> None:
         book.rollout(-1)
 
 
+def test_what_is_forgotten_leaves_the_rest_in_its_place() -> None:
+    book = Book(history=3)
+    book.attach(A)
+    for revision in range(1, 8):
+        book.step({revision: [RULE]}, [A] if revision == 5 else [])
+    assert [book.state(revision) for revision in (5, 6, 7)] == ["pending", "done", "done"]
+
+
+def test_a_push_lasts_from_its_first_offer() -> None:
+    book = Book()
+    book.attach(A)
+    book.step({1: [RULE]}, [A], {"r": "x"})
+    book.pass_time(2)
+    book.ledger.offered(book.streams[A], snapshot({"r": "x"}), 1)
+    book.pass_time(1)
+    book.ack(A, 1)
+    assert (book.ledger.push_seconds.count, book.ledger.push_seconds.sum) == (1, 3)
+
+
 def test_an_unfinished_step_is_remembered_longer_but_not_for_ever() -> None:
     book = Book(history=3)
     book.attach(A)
