@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from examples.demo.report import Report
 
 PLAYBOOK = Path(__file__).with_name("local.yml")
 ADDRESS = "127.0.0.1"
+CANDIDATES = range(16000, 32000)
 NAMES = (*(f"{service}.{NAMESPACE}.mesh" for service in ("catalog", "reviews")), NAME)
 
 
@@ -77,7 +79,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """Ports of 127.0.0.1 that were free."""
+    """Ports of this machine that were free."""
 
     api: int
     discovery: int
@@ -87,18 +89,21 @@ class Doors:
 
 
 def choose_doors() -> Doors:
-    """Held all at once while choosing, so that they differ."""
-    with contextlib.ExitStack() as held:
+    """Any that nobody listens on. None of those that the kernel gives to outgoing connections: they have to stay free while what listens
+    there is away."""
+    candidates = iter(random.sample(CANDIDATES, len(CANDIDATES)))
 
-        def free() -> int:
-            one = held.enter_context(socket.socket())
-            one.bind((ADDRESS, 0))
-            return int(one.getsockname()[1])
+    def free() -> int:
+        for port in candidates:
+            with socket.socket() as one, contextlib.suppress(OSError):
+                one.bind(("", port))
+                return port
+        raise RuntimeError(f"no port from {CANDIDATES.start} to {CANDIDATES.stop - 1} is free")
 
-        service = free()
-        loopbacks = {name: f"127.{241 + number}.0.1" for number, name in enumerate(WORKLOADS)}
-        workloads = {name: Ports(free(), free(), loopbacks[name], service) for name in WORKLOADS}
-        return Doors(free(), free(), free(), free(), workloads)
+    service = free()
+    loopbacks = {name: f"127.{241 + number}.0.1" for number, name in enumerate(WORKLOADS)}
+    workloads = {name: Ports(free(), free(), loopbacks[name], service) for name in WORKLOADS}
+    return Doors(free(), free(), free(), free(), workloads)
 
 
 @dataclass

@@ -3,14 +3,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 GRACE_SECONDS = 5.0
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Who wants to end the demo meanwhile is heard at the end of the block: a process that was started but not noted yet would stay behind.
+    Signals are not blocked for this, because children inherit that."""
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 class Processes:
@@ -24,6 +42,10 @@ class Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with undisturbed():
+            self._end()
+
+    def _end(self) -> None:
         for one in self._running.values():
             one.terminate()
         for one in self._running.values():
@@ -35,7 +57,7 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """In place of one of the same name that has ended."""
-        with (self._logs / f"{name}.log").open("ab") as log:
+        with undisturbed(), (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command, env=os.environ | dict(env or {}), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )

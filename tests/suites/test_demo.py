@@ -102,15 +102,15 @@ def test_what_needs_hosts_is_said_to_be_left_out(local: Found) -> None:
 
 
 def of_directory(directory: Path) -> list[str]:
-    """Command lines of the processes that run from it."""
+    """Command lines of the processes that run from it: it is in their words or in their environment."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            words, environment = ((process / name).read_bytes() for name in ("cmdline", "environ"))
         except OSError:
             continue
-        if str(directory) in words:
-            found.append(words)
+        if str(directory).encode() in words + environment:
+            found.append(words.replace(b"\0", b" ").decode(errors="replace"))
     return found
 
 
