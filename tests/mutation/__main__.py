@@ -121,7 +121,7 @@ def score(tried: list[Mutant]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of", choices=[part.name for part in PARTS])
-    parser.add_argument("--mutants", type=int, default=400)
+    parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     trees = {part.name: make(part) for part in PARTS if args.of in (None, part.name)}
