@@ -26,7 +26,7 @@ def check(mesh: Mesh) -> None:
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         key = mesh.key_file(workload)
         hours = (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 3600
-        private = key.mode == "600" and key.owner == key.wanted_owner
+        private = key.mode == "600" and key.owner == key.wanted_owner != ""
         good = uris == [one.spiffe_id] and told.get(one.proxy_id) == one.spiffe_id and private and hours > 0
         reader = f"its private key is for the user {key.owner} only" if private else f"its private key has mode {key.mode} {key.owner}"
         mesh.report.check(

@@ -49,8 +49,9 @@ class HostsMesh:
         return self.host(workload).read(f"{_state(workload)}/svid.pem")
 
     def key_file(self, workload: str) -> KeyFile:
-        mode, owner = self.host(workload).ssh(f"stat -Lc '%a %U' {_state(workload)}/svid.key").stdout.split()
-        return KeyFile(mode, owner, "meshwright")
+        host, unit = self.host(workload), f"meshwright-agent@{WORKLOADS[workload].proxy_id}.service"
+        mode, owner = host.ssh(f"stat -Lc '%a %U' {_state(workload)}/svid.key").stdout.split()
+        return KeyFile(mode, owner, host.ssh(f"systemctl show -p User --value {unit}").stdout.strip())
 
     def churn(self, workload: str) -> envoy_stats.Churn:
         return envoy_stats.churn(self.host(workload), WORKLOADS[workload].proxy_id)
