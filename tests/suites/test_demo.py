@@ -118,7 +118,11 @@ def of_directory(directory: Path) -> list[str]:
 def interrupted() -> Iterator[tuple[Path, int]]:
     """A local demo that was ended by Ctrl-C as soon as its control plane ran: its directory and its status."""
     home = new_home("demo-interrupted")
-    child = subprocess.Popen(command(home, 1, "--local"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    # Shells start what they put into the background with SIGINT ignored, and that is inherited.
+    child = subprocess.Popen(
+        command(home, 1, "--local"), cwd=ROOT, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     try:
         assert child.stdout is not None
         said = ""
