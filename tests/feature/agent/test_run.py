@@ -223,7 +223,11 @@ LISTENERS = [
     {"name": "b", "active_state": {}, "warming_state": {}},
     {"name": "c", "error_state": {}},
 ]
-ANSWERS = {"/ready": b"LIVE\n", "/config_dump": json.dumps({"configs": LISTENERS}).encode()}
+ANSWERS = {
+    "/ready": b"LIVE\n",
+    "/config_dump": json.dumps({"configs": LISTENERS}).encode(),
+    "/stats": b"cluster_manager.warming_clusters: 2\n",
+}
 
 
 def test_what_envoy_runs_is_read_from_its_admin(tmp_path: Path) -> None:
@@ -239,6 +243,6 @@ def test_what_envoy_runs_is_read_from_its_admin(tmp_path: Path) -> None:
         assert envoy_state(socket).state == "AWAY"
         async with await asyncio.start_unix_server(admin, socket):
             seen = await asyncio.to_thread(envoy_state, socket)
-        assert seen == ("LIVE", ("a", "b"), ("b",), ("c",)) and not seen.ready
+        assert seen == ("LIVE", ("a", "b"), ("b",), ("c",), 2) and not seen.ready
 
     play(walk)
