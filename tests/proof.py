@@ -28,8 +28,14 @@ FIGURES = {"bench": "Benchmark", "fuzz": "Fuzzing", "mutation": "Mutation testin
 
 
 def keep(rows: Sequence[tuple[str, str, float, str]], logs: Path, report: Path, root: Path = ROOT) -> Path:
-    """Writes the page: `rows` are (part, state, seconds, note), `logs` has PART.log of each, `report` is the demo's."""
+    """Writes the page: `rows` are (part, state, seconds, note), `logs` has PART.log of each, `report` is the demo's. What other runs found
+    at the same commit stays, so that a proof can be run in parts."""
     commit = _git("rev-parse", "--short", "HEAD") or "no-commit"
+    kept = logs / f"proof-{commit}.json"
+    earlier = json.loads(kept.read_text()) if kept.exists() else []
+    names = {row[0] for row in rows}
+    rows = [*(tuple(row) for row in earlier if row[0] not in names), *rows]
+    kept.write_text(json.dumps(rows))
     text = HEAD.format(
         commit=commit,
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),

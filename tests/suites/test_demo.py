@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from examples.demo.mesh import ROOT
 
-from tests.suites.conftest import PROOF, new_home
+from tests.suites.conftest import new_home
 
-AWAY_SECONDS = 600 if PROOF else 10
+AWAY_SECONDS = 10
 LOCAL_AWAY_SECONDS = 3
 # What must be among the checks, so that a demo that shows less doesn't pass.
 EVERYWHERE = (
