@@ -93,7 +93,7 @@ PARTS = (
     # What wants a quiet machine is first.
     Part("bench", PROOF, ((sys.executable, "-m", "tests.bench", "all"),), seconds=1800),
     Part("fuzz", PROOF, ((sys.executable, "-m", "tests.fuzz", "all"),), seconds=1200),
-    Part("mutation", PROOF, ((sys.executable, "-m", "tests.mutation"),), seconds=1800),
+    Part("mutation", PROOF, ((sys.executable, "-m", "tests.mutation"),), seconds=3600),
     Part("attack", PROOF, (pytest("tests/feature/attack", "--durations=10"),), an_envoy, 1800),
     Part("demo", PROOF, ((sys.executable, "-m", "examples.demo", "--away", "600"),), hosts, 3600),
     Part("hosts", SLOW, (pytest("-vv", "tests", "-m", "hosts", "--durations=10"),), hosts, 3600),
