@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -67,8 +66,7 @@ class World:
         own: Service | None = services.get(private_slot(host, namespace)) if host in self._tables.privates else None
         if shared is None or own is None:
             return shared or own
-        first: Service = min(shared, own, key=lambda service: precedence(self.claims(service.slot)[0]))
-        return first
+        return min(shared, own, key=self._age)
 
     def services_at(self, host: str) -> tuple[Service, ...]:
         """All of a host, whoever sees them."""
@@ -117,11 +115,15 @@ class World:
         if workload is None:
             return ()
         found = ((service, instance_with(self, service, workload)) for service in services_with(self, workload))
-        ordered = sorted(((service, endpoint) for service, endpoint in found if endpoint is not None), key=self._claim_order)
-        return tuple({service.host: (service, endpoint) for service, endpoint in reversed(ordered)}.values())[::-1]
+        first: dict[str, tuple[Service, Endpoint]] = {}
+        for service, endpoint in sorted(found, key=lambda pair: self._age(pair[0])):
+            if endpoint is not None:
+                first.setdefault(service.host, (service, endpoint))
+        return tuple(first[host] for host in sorted(first))
 
-    def _claim_order(self, pair: tuple[Service, Endpoint]) -> tuple[Any, ...]:
-        return pair[0].host, precedence(self.claims(pair[0].slot)[0])
+    def _age(self, service: Service) -> tuple[str, str, str]:
+        """Which of a host's services is before the others."""
+        return precedence(self.claims(service.slot)[0])
 
     # -- rules ---------------------------------------
 
