@@ -56,23 +56,14 @@ class Census:
         homes = await self._counted()
         home, limits = homes[namespace], self._limits
         if before is None and home.count >= limits.resources_per_namespace:
-            raise Full(
-                f"the namespace {namespace!r} has {home.count} resources, its limit is limits.resources_per_namespace ="
-                f" {limits.resources_per_namespace} in the control plane's settings: delete some, or have it raised"
-            )
+            raise _full(f"the namespace {namespace!r} has {home.count} resources, its limit", "resources_per_namespace", limits)
         everywhere = sum(one.count for one in homes.values()) if before is None else 0
         if everywhere >= limits.resources:
-            raise Full(
-                f"the mesh has {everywhere} resources, its limit is limits.resources = {limits.resources} in the control plane's settings:"
-                f" delete some, or have it raised"
-            )
+            raise _full(f"the mesh has {everywhere} resources, its limit", "resources", limits)
         grown = len(after) - len(before or b"")
         if grown > 0 and home.size + grown > limits.bytes_per_namespace:
-            raise Full(
-                f"the resources of the namespace {namespace!r} are {home.size} bytes, with this they would be {home.size + grown}; its"
-                f" limit is limits.bytes_per_namespace = {limits.bytes_per_namespace} in the control plane's settings: delete some, or have"
-                " it raised"
-            )
+            sizes = f"are {home.size} bytes, with this they would be {home.size + grown}; its limit"
+            raise _full(f"the resources of the namespace {namespace!r} {sizes}", "bytes_per_namespace", limits)
         return home
 
     def gone(self, namespace: str, value: bytes) -> None:
@@ -89,3 +80,7 @@ class Census:
                     homes[record.key.split("/", 3)[2]].add(1, len(record.value))
                 self._homes = homes
             return self._homes
+
+
+def _full(what: str, limit: str, limits: Limits) -> Full:
+    return Full(f"{what} is limits.{limit} = {getattr(limits, limit)} in the control plane's settings: delete some, or have it raised")
