@@ -66,11 +66,12 @@ class LocalForm:
         self._logs.mkdir()
         self.processes = Processes(self._logs)
         self.doors = choose_doors()
+        self.hosts = {name: host(self.directory, self.doors, name) for name in WORKLOADS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self.processes.__exit__(kind, error, trace)
+            self.processes.end()
         finally:
             shutil.rmtree(self._path, ignore_errors=True)
 
@@ -87,7 +88,7 @@ class LocalForm:
         build.play(ansible, self.report, str(PLAYBOOK), "--tags", "register")
         build.play(ansible, self.report, RULES)
         self.processes.check()
-        return LocalMesh(self.directory, self.doors, self.processes, ansible, control_plane, self.report, MISSING)
+        return LocalMesh(self.directory, self.doors, self.hosts, self.processes, ansible, control_plane, self.report, MISSING)
 
     def _start_control_plane(self) -> ControlPlane:
         data = self.directory.path / "control-plane"
@@ -117,7 +118,7 @@ class LocalForm:
         for name, one in WORKLOADS.items():
             where = f"{ADDRESS}:{self.doors.workloads[name].application}"
             command = [sys.executable, str(app / f"{one.service}.py"), where, *([one.version] if one.version else [])]
-            self.processes.start(f"shop-{name}", command, host(self.directory, self.doors, name).environment)
+            self.processes.start(f"shop-{name}", command, self.hosts[name].environment)
         certificates = outside.make_certificate(outside.NAME)
         paths = [self.directory.path / f"outside-{part}.pem" for part in ("ca", "cert", "key")]
         for path, text in zip(paths, certificates, strict=True):

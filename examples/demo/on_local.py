@@ -112,6 +112,7 @@ class LocalMesh:
 
     directory: Directory
     doors: Doors
+    hosts: Mapping[str, LocalHost]
     processes: Processes
     ansible: Ansible
     control_plane: ControlPlane
@@ -124,7 +125,7 @@ class LocalMesh:
         return self.doors.outside_plain
 
     def host(self, workload: str) -> LocalHost:
-        return host(self.directory, self.doors, workload)
+        return self.hosts[workload]
 
     @property
     def stranger(self) -> LocalHost:

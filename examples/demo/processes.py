@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that the demo has started, by name. Leaving the block ends them all, and nobody else's."""
+"""Processes that the demo has started, by name. `end` ends them all, and nobody else's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 GRACE_SECONDS = 5.0
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,14 +36,8 @@ class Processes:
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with undisturbed():
-            self._end()
-
-    def _end(self) -> None:
+    @undisturbed()
+    def end(self) -> None:
         for one in self._running.values():
             one.terminate()
         for one in self._running.values():
