@@ -79,6 +79,7 @@ TESTS = frozenset({"check", "all"})
 SLOW = frozenset({"all"})
 LINT = frozenset({"lint", "all"})
 PROOF = frozenset({"proof"})
+ON_HOSTS = pytest("-vv", "tests", "-m", "hosts", "--durations=10")
 PARTS = (
     Part("format", EVERYWHERE, ((f"{BIN}/ruff", "format", "--check", "."), (f"{BIN}/ruff", "check", "."))),
     Part("types", EVERYWHERE, ((f"{BIN}/mypy",),)),
@@ -96,10 +97,8 @@ PARTS = (
     Part("mutation", PROOF, ((sys.executable, "-m", "tests.mutation"),), seconds=3600),
     Part("attack", PROOF, (pytest("tests/feature/attack", "--durations=10"),), an_envoy, 1800),
     Part("demo", PROOF, ((sys.executable, "-m", "examples.demo", "--away", "600"),), hosts, 3600),
-    Part("hosts", SLOW, (pytest("-vv", "tests", "-m", "hosts", "--durations=10"),), hosts, 3600),
-    Part(
-        "hosts-long", PROOF, (pytest("-vv", "tests", "-m", "hosts", "--durations=10", "--ignore=tests/suites/test_demo.py"),), hosts, 7200
-    ),
+    Part("hosts", SLOW, (ON_HOSTS,), hosts, 3600),
+    Part("hosts-long", PROOF, ((*ON_HOSTS, "--ignore=tests/suites/test_demo.py"),), hosts, 7200),
 )
 
 

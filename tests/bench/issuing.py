@@ -11,7 +11,6 @@ import gc
 import json
 import logging
 import resource
-import sys
 import tempfile
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from meshwright.control.controller import Controller
 from meshwright.control.ports import PeerIdentity
 from meshwright.store.sqlite import SqliteStore
 from meshwright.xds.server import DiscoveryServer, Limits
+from tests.bench.orders import orders
 from tests.bench.serve import TRUST_DOMAIN, own_tls, stats
 from tests.feature.control.mesh import MESH, Mesh, node
 
@@ -54,9 +54,7 @@ async def serve(args: argparse.Namespace, home: Path) -> None:
     gc.freeze()
     port = await server.start("127.0.0.1:0")
     print(json.dumps({"port": port}), flush=True)
-    commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    while await commands.readline():
+    async for _ in orders():
         print(json.dumps(stats(server)), flush=True)
     await server.stop(0)
     running.cancel()

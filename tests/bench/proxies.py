@@ -21,6 +21,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 
 from meshwright.model.snapshot import TypeUrl
 from tests.bench import wire
+from tests.bench.orders import orders
 
 _CDS, _EDS, _LDS, _RDS = (t.value.encode() for t in (TypeUrl.CLUSTER, TypeUrl.ENDPOINT, TypeUrl.LISTENER, TypeUrl.ROUTE))
 
@@ -150,12 +151,9 @@ class FakeFleet:
 
 async def main(args: argparse.Namespace) -> None:
     fleet = FakeFleet(args)
-    loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     print(json.dumps({"up": True}), flush=True)
-    while line := await commands.readline():
-        if json.loads(line)["do"] == "go":
+    async for command in orders():
+        if command["do"] == "go":
             await fleet.connect()
         print(json.dumps(fleet.stats()), flush=True)
     fleet.over = True

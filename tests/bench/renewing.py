@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from meshwright.app import RENEW_METHOD
+from tests.bench.orders import orders
 
 WINDOW = 64
 
@@ -72,11 +72,8 @@ class Herd:
 
 async def main(args: argparse.Namespace) -> None:
     herd = Herd(args)
-    commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     print(json.dumps({"up": True}), flush=True)
-    while line := await commands.readline():
-        command = json.loads(line)
+    async for command in orders():
         answer = await (herd.connect() if command["do"] == "connect" else herd.renew(command["times"]))
         print(json.dumps(answer), flush=True)
     await asyncio.gather(*(channel.close() for channel in herd.channels))

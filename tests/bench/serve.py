@@ -12,7 +12,6 @@ import gc
 import json
 import logging
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ import structlog
 from meshwright.clock import SystemClock
 from meshwright.control.ports import Fleet
 from meshwright.xds.server import DiscoveryServer, Limits, ServerTls
+from tests.bench.orders import orders
 from tests.bench.synthetic import ReadyMade
 
 TRUST_DOMAIN = "cluster.local"
@@ -88,11 +88,8 @@ async def serve(args: argparse.Namespace) -> None:
     gc.freeze()
     port = await server.start("127.0.0.1:0")
     print(json.dumps({"port": port, **stats(server)}), flush=True)
-    commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     salt = 0
-    while line := await commands.readline():
-        command = json.loads(line)
+    async for command in orders():
         if command["do"] == "await":
             async with asyncio.timeout(120):
                 answer: dict[str, Any] = {"at": await subject.settled(command["proxies"])}

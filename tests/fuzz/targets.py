@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import re2
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
@@ -30,6 +30,8 @@ from meshwright.model.jsontext import parse_json
 from meshwright.translate import names
 from meshwright.xds import request
 from meshwright.xds.subscription import Broken
+
+T = TypeVar("T")
 
 
 class Target(NamedTuple):
@@ -60,11 +62,7 @@ def _round(document: object) -> None:
 
 
 def agent_request(data: bytes) -> None:
-    theirs = _parsed(DeltaDiscoveryRequest, data)
-    try:
-        ours = wire.decode_request(data)
-    except wire.Malformed:
-        ours = None
+    ours, theirs = _ours(wire.decode_request, data), _parsed(DeltaDiscoveryRequest, data)
     if theirs is None:
         return
     if ours is not None:
@@ -96,11 +94,7 @@ def _same_request(ours: wire.Request, theirs: Any) -> None:
 
 
 def agent_response(data: bytes) -> None:
-    theirs = _parsed(DeltaDiscoveryResponse, data)
-    try:
-        ours = wire.decode_response(data)
-    except wire.Malformed:
-        ours = None
+    ours, theirs = _ours(wire.decode_response, data), _parsed(DeltaDiscoveryResponse, data)
     if theirs is None:
         return
     if ours is not None:
@@ -116,6 +110,13 @@ def _same_response(ours: wire.Response, theirs: Any) -> None:
     assert (ours.type_url, ours.nonce) == (theirs.type_url, theirs.nonce)
     assert list(ours.removed) == list(theirs.removed_resources)
     assert [(one.name, one.version) for one in ours.resources] == [(one.name, one.version) for one in theirs.resources]
+
+
+def _ours(decode: Callable[[bytes], T], data: bytes) -> T | None:
+    try:
+        return decode(data)
+    except wire.Malformed:
+        return None
 
 
 def _parsed(kind: Any, data: bytes) -> Any:
